@@ -1,0 +1,48 @@
+# make run     execute notebooks 01-04 in order      make test    ruff, unit tests, all notebooks in smoke
+# make lab     JupyterLab on the first notebook      make notebooks    refresh the committed outputs
+#
+# Choices: make run EXPERIMENT=brain PROFILE=smoke|quick|full RECIPE=baseline DATA=folder GPU=1
+# Each target makes .venv and installs what is missing; a second call reuses it.
+
+PYTHON ?= python3
+comma := ,
+VENV := .venv
+RUN_PYTHON := $(VENV)/bin/python
+INSTALLED := $(VENV)/installed$(if $(GPU),-gpu)
+
+# The notebooks read their defaults from these; empty ones count as not set.
+export GAN_EXPERIMENT := $(or $(EXPERIMENT),$(GAN_EXPERIMENT))
+export GAN_PROFILE := $(or $(PROFILE),$(GAN_PROFILE))
+export GAN_RECIPE := $(or $(RECIPE),$(GAN_RECIPE))
+export GAN_DATA := $(or $(DATA),$(GAN_DATA))
+# TensorFlow's C++ messages go where they hide the output; 0 shows them all.
+export TF_CPP_MIN_LOG_LEVEL ?= 3
+
+.PHONY: run lab test notebooks
+
+run: $(INSTALLED)
+	@$(RUN_PYTHON) -m gan_utils
+
+lab: $(INSTALLED)
+	$(RUN_PYTHON) -m jupyter lab notebooks/01_explore_data.ipynb
+
+test: $(INSTALLED)
+	$(RUN_PYTHON) -m ruff check .
+	$(RUN_PYTHON) -m ruff format --check .
+	$(RUN_PYTHON) -m pytest tests
+	GAN_EXPERIMENT=brain GAN_PROFILE=smoke GAN_RECIPE=baseline GAN_DATA= GAN_OUTPUT=$(VENV)/tested_runs \
+		$(RUN_PYTHON) -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=300 notebooks
+
+# A quick run on simulated people, whose outputs and pictures are then committed.
+notebooks: $(INSTALLED)
+	@GAN_EXPERIMENT=brain GAN_PROFILE=quick GAN_RECIPE=baseline GAN_DATA= $(RUN_PYTHON) -m gan_utils
+	$(RUN_PYTHON) tools/publish_run.py brain-baseline-quick
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
+	@echo "Installing into $(VENV): about 3 GB and two minutes, once."
+	$(PYTHON) -m venv $(VENV)
+	$(RUN_PYTHON) -m pip install --disable-pip-version-check --constraint constraints.txt --editable ".[test$(if $(GPU),$(comma)gpu)]"
+	@touch $@
+
+

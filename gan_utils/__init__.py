@@ -1,0 +1,14 @@
+"""The helpers behind the notebooks, one idea a module, in the order the notebooks meet them.
+
+settings          what to train, on what, how large and how long
+simulated_brains  people that do not exist, for a first run without data
+datasets          PNG slices from disk to training batches, split by person
+networks          the generator and the discriminator
+dcgan             one training step, as a Keras model
+similarity        SSIM, the figure the published reports use
+callbacks         what happens after each epoch
+runs              the folder that holds everything a run leaves behind
+figures           image grids, the progress GIF, the graphs
+
+`python -m gan_utils` runs all notebooks in order (`make run` calls it).
+"""

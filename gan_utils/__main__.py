@@ -1,0 +1,121 @@
+"""Run the notebooks in order, each in a kernel of its own, and keep them as executed with the run.
+
+python -m gan_utils [--experiment brain] [--profile smoke|quick|full] [--recipe baseline] [--data FOLDER]
+"""
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import time
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+
+from gan_utils.progress import duration
+from gan_utils.runs import set_aside
+from gan_utils.settings import PROJECT_FOLDER, choose_settings
+
+# TensorFlow's own start-up messages, which no setting silences; they say nothing about the notebook.
+TENSORFLOW_LOG = re.compile(
+    r"(WARNING: All log messages before absl|[IW]\d{4} \d\d:\d\d:|To enable the following instructions)"
+)
+
+
+class TalkingClient(NotebookClient):
+    """Runs a notebook and repeats its updating lines (progress, time left) in the terminal."""
+
+    def process_message(self, message, cell, cell_index):
+        content = message["content"]
+        if message["msg_type"] == "update_display_data" and set(content["data"]) == {"text/plain"}:
+            say(content["data"]["text/plain"])
+        return super().process_message(message, cell, cell_index)
+
+
+def say(text, end=""):
+    """Overwrite the current line of a terminal; write a line a call anywhere else."""
+    if sys.stdout.isatty():
+        print(f"\r\033[K{text[: os.get_terminal_size().columns - 1]}", end=end, flush=True)
+    else:
+        print(text, flush=True)
+
+
+def run_notebook(path, folder):
+    """Execute the notebook at `path` and write it with its outputs into `folder`, also when a cell fails."""
+    notebook = nbformat.read(path, as_version=4)
+    client = TalkingClient(
+        notebook,
+        timeout=None,
+        kernel_name="python3",
+        resources={"metadata": {"path": path.parent}},
+        extra_arguments=["--IPKernelApp.log_level=ERROR"],  # its only warning is about networks
+    )
+    start = time.monotonic()
+    try:
+        client.execute(stderr=subprocess.DEVNULL)  # the notebook keeps what the kernel says there
+    finally:
+        drop_tensorflow_log(notebook)
+        folder.mkdir(parents=True, exist_ok=True)
+        nbformat.write(notebook, folder / path.name)
+    say(f"{path.name}: {duration(time.monotonic() - start)}", end="\n")
+
+
+def drop_tensorflow_log(notebook):
+    for cell in notebook.cells:
+        cell.get("metadata", {}).pop("execution", None)  # time stamps, which only make differences noisy
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in cell.outputs if not is_tensorflow_log(output)]
+
+
+def is_tensorflow_log(output):
+    lines = output.get("text", "").splitlines()
+    return output.get("name") == "stderr" and all(TENSORFLOW_LOG.match(line) or not line.strip() for line in lines)
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="python -m gan_utils", description=__doc__.splitlines()[0])
+    for name, default in (("experiment", "brain"), ("profile", "quick"), ("recipe", "baseline"), ("data", "")):
+        variable = f"GAN_{name.upper()}"
+        help_text = f"default: the environment variable {variable}, or else {default or 'simulated people'}"
+        parser.add_argument(f"--{name}", default=os.environ.get(variable) or default, help=help_text)
+    choices = vars(parser.parse_args())
+    try:
+        settings = choose_settings(**choices)
+    except ValueError as error:
+        sys.exit(f"Cannot start: {error}")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's C++ messages would fill the terminal
+    # The notebooks read their defaults from here.
+    os.environ.update({f"GAN_{name.upper()}": value for name, value in choices.items()})
+    folder = settings.run_folder
+    if (folder / "run.json").exists():
+        say(f"The earlier run is kept in {set_aside(folder).name}.", end="\n")
+    say(f"Running {settings.run_name}; the executed notebooks go to {shown(folder / 'notebooks')}.", end="\n")
+    start = time.monotonic()
+    for path in sorted((PROJECT_FOLDER / "notebooks").glob("[0-9]*.ipynb")):
+        say(f"{path.name} ...")
+        try:
+            run_notebook(path, folder / "notebooks")
+        except CellExecutionError as error:
+            sys.exit(
+                f"\n{path.name} stopped, see {shown(folder / 'notebooks' / path.name)}:\n{error.ename}: {error.evalue}"
+            )
+    say(f"Done in {duration(time.monotonic() - start)}. Results are in {shown(folder)}:", end="\n")
+    for name in (
+        "model_progress.gif",
+        "loss_graph.png",
+        "ssim_graph.png",
+        "example_output.png",
+        "results.json",
+    ):
+        say(f"  {shown(folder / name)}", end="\n")
+
+
+def shown(path):
+    """A path as short as it can be said."""
+    return path.relative_to(PROJECT_FOLDER) if path.is_relative_to(PROJECT_FOLDER) else path
+
+
+if __name__ == "__main__":
+    main()

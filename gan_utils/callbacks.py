@@ -1,0 +1,141 @@
+"""What happens around training: Keras callbacks that save pictures, measure, keep the history and show progress."""
+
+import csv
+import time
+
+import keras
+from IPython import get_ipython
+from IPython.display import Image, display
+
+from gan_utils.figures import epoch_image_path, save_image_grid
+from gan_utils.progress import UpdatingLine, duration, time_left
+from gan_utils.similarity import draw_reference_batches, ssim_with_batches
+
+
+def fixed_latents(settings, images=16):
+    """The latents behind every epoch's grid: always the same, so that the pictures show training and not luck.
+
+    Args:
+        settings: `Settings`; uses latent_dim and seed.
+        images: how many.
+
+    Returns:
+        float32 (images, latent_dim), standard normal.
+    """
+    return keras.random.normal((images, settings.latent_dim), seed=settings.seed)
+
+
+def training_callbacks(settings, folder, data):
+    """The callbacks of notebooks/03_train.ipynb, in the order they have to run in."""
+    latents = fixed_latents(settings)
+    return [
+        SaveEpochImages(folder, latents),
+        MeasureSsim(latents, draw_reference_batches(data.train.images, settings)),
+        WriteHistory(folder / "history.csv"),  # after MeasureSsim, whose figure it writes down
+        ShowProgress(folder),
+    ]
+
+
+class SaveEpochImages(keras.callbacks.Callback):
+    """Saves a grid of images from the same latents after each epoch: image_at_epoch_0001.png, ...
+
+    Args:
+        folder: where to save them.
+        latents: float (images, latent_dim).
+    """
+
+    def __init__(self, folder, latents):
+        super().__init__()
+        self.folder = folder
+        self.latents = latents
+
+    def on_epoch_end(self, epoch, logs=None):
+        images = self.model(self.latents, training=False)
+        save_image_grid(epoch_image_path(self.folder, epoch + 1), images)
+
+
+class MeasureSsim(keras.callbacks.Callback):
+    """Adds the published SSIM to each epoch's logs, for the callbacks after it: the maximum over all pairs.
+
+    Args:
+        latents: float (images, latent_dim).
+        reference_batches: `LocalMoments` from `draw_reference_batches`.
+    """
+
+    def __init__(self, latents, reference_batches):
+        super().__init__()
+        self.latents = latents
+        self.reference_batches = reference_batches
+
+    def on_epoch_end(self, epoch, logs):
+        images = self.model(self.latents, training=False)
+        logs["ssim"] = float(ssim_with_batches(images, self.reference_batches).max())
+
+
+class WriteHistory(keras.callbacks.Callback):
+    """Writes a line an epoch to a CSV file: epoch (from 1), the means of both losses, SSIM, seconds so far.
+
+    Args:
+        path: the CSV file; an existing one is replaced.
+    """
+
+    columns = ("epoch", "generator_loss", "discriminator_loss", "ssim", "seconds")
+
+    def __init__(self, path):
+        super().__init__()
+        self.path = path
+
+    def on_train_begin(self, logs=None):
+        self.start = time.monotonic()
+        self.write("w", self.columns)
+
+    def on_epoch_end(self, epoch, logs):
+        figures = [f"{logs[name]:.6g}" for name in self.columns[1:-1]]
+        self.write("a", [epoch + 1, *figures, f"{time.monotonic() - self.start:.1f}"])
+
+    def write(self, mode, row):
+        with open(self.path, mode, newline="", encoding="utf-8") as file:
+            csv.writer(file).writerow(row)
+
+
+class ShowProgress(keras.callbacks.Callback):
+    """One line (epoch, losses, SSIM, time left) and one picture (the newest grid), both updated in place.
+
+    Args:
+        folder: where `SaveEpochImages` puts the grids.
+    """
+
+    def __init__(self, folder):
+        super().__init__()
+        self.folder = folder
+
+    def on_train_begin(self, logs=None):
+        self.start = time.monotonic()
+        self.line = UpdatingLine()
+        self.picture = None
+        self.losses = ""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if self.line.is_due():
+            epochs, steps = self.params["epochs"], self.params["steps"]
+            left = time_left(self.start, self.epoch * steps + batch, epochs * steps)
+            self.line.show(f"epoch {self.epoch + 1} of {epochs}, step {batch} of {steps}, {left} left{self.losses}")
+
+    def on_epoch_end(self, epoch, logs):
+        self.losses = (
+            f"; last epoch: generator loss {logs['generator_loss']:.3f}, discriminator loss "
+            f"{logs['discriminator_loss']:.3f}, SSIM {logs['ssim']:.3f}"
+        )
+        if get_ipython():
+            picture = Image(filename=epoch_image_path(self.folder, epoch + 1), alt=f"images after epoch {epoch + 1}")
+            if self.picture is None:
+                self.picture = display(picture, display_id=True)
+            else:
+                self.picture.update(picture)
+
+    def on_train_end(self, logs=None):
+        taken = duration(time.monotonic() - self.start)
+        self.line.show(f"{self.epoch + 1} epochs in {taken}{self.losses}", last=True)

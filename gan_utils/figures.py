@@ -1,0 +1,182 @@
+"""Image grids, the progress GIF and the graphs. Images are float -1..1 (black to white) unless said otherwise."""
+
+import inspect
+
+import imageio.v3 as imageio
+import matplotlib.pyplot as plt
+import numpy as np
+from IPython.display import Markdown
+from PIL import Image, ImageDraw
+
+GREY = {"cmap": "gray", "vmin": -1, "vmax": 1}  # fixed limits, so that pictures can be compared
+GRID_COLUMNS, GRID_GAP = 4, 2  # images in a row, grey pixels between them
+GIF_WIDTH = 520  # pixels; larger frames only make a heavier file
+GIF_GREY_LEVELS = 32
+CAPTION_HEIGHT = 16  # pixels
+
+
+def image_grid(images, columns=GRID_COLUMNS, gap=GRID_GAP):
+    """Images side by side as one picture, pixel by pixel, with no axes and no resampling.
+
+    Args:
+        images: float (images, height, width, 1), -1..1.
+        columns: images in a row.
+        gap: grey pixels between them.
+
+    Returns:
+        uint8 (grid height, grid width), 0..255.
+    """
+    images = np.asarray(images)[..., 0]
+    number, height, width = images.shape
+    rows = -(-number // columns)
+    grid = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap), 64, np.uint8)
+    for index, image in enumerate(np.clip((images + 1) * 127.5, 0, 255).round().astype(np.uint8)):
+        top, left = index // columns * (height + gap), index % columns * (width + gap)
+        grid[top : top + height, left : left + width] = image
+    return grid
+
+
+def save_image_grid(path, images):
+    """Write `image_grid(images)` as a PNG file."""
+    imageio.imwrite(path, image_grid(images))
+
+
+def epoch_image_path(folder, epoch):
+    """Where the grid of an epoch lies; epochs count from 1."""
+    return folder / f"image_at_epoch_{epoch:04d}.png"
+
+
+def save_progress_gif(folder, epochs, seconds=12.0):
+    """Join the grids of `epochs` to `model_progress.gif`, which ends on the last one for two seconds.
+
+    Args:
+        folder: the run's folder, with a grid for each epoch.
+        epochs: epoch numbers in the order to show them.
+        seconds: about how long the GIF runs.
+
+    Returns:
+        The path of the GIF.
+    """
+    epochs = list(epochs)
+    frames = [captioned_frame(epoch_image_path(folder, epoch), f"epoch {epoch}") for epoch in epochs]
+    milliseconds = int(np.clip(1000 * seconds / len(frames), 60, 600))
+    path = folder / "model_progress.gif"
+    durations = [milliseconds] * (len(frames) - 1) + [2000]
+    imageio.imwrite(path, frames, duration=durations if len(frames) > 1 else durations[0], loop=0)
+    return path
+
+
+def captioned_frame(path, caption):
+    """uint8 frame of at most GIF_WIDTH pixels with a caption above; few grey levels make a GIF half as heavy."""
+    with Image.open(path) as picture:
+        picture = picture.convert("L")
+        if picture.width > GIF_WIDTH:
+            size = GIF_WIDTH, round(picture.height * GIF_WIDTH / picture.width)
+            picture = picture.resize(size, Image.Resampling.LANCZOS)
+    step = 255 / (GIF_GREY_LEVELS - 1)
+    levels = (np.round(np.asarray(picture) / step) * step).astype(np.uint8)
+    frame = Image.new("L", (picture.width, picture.height + CAPTION_HEIGHT))
+    frame.paste(Image.fromarray(levels), (0, CAPTION_HEIGHT))
+    ImageDraw.Draw(frame).text((4, 2), caption, fill=255)
+    return np.asarray(frame)
+
+
+def show_images(images, titles=None, columns=8, size=1.6):
+    """A figure of images, each under its title.
+
+    Args:
+        images: sequence of float (height, width, 1), -1..1, or uint8 0..255.
+        titles: a text for each image, or None.
+        columns: images in a row.
+        size: inches an image.
+
+    Returns:
+        A `matplotlib.figure.Figure`.
+    """
+    columns = min(columns, len(images))
+    rows = -(-len(images) // columns)
+    height = size * (1.15 if titles is not None else 1.0)
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(columns * size, rows * height), layout="constrained", squeeze=False
+    )
+    for axis in axes.flat:
+        axis.axis("off")
+    for number, (axis, image) in enumerate(zip(axes.flat, images, strict=False)):
+        image = np.asarray(image)
+        limits = {"cmap": "gray", "vmin": 0, "vmax": 255} if image.dtype == np.uint8 else GREY
+        axis.imshow(image.squeeze(), **limits)
+        if titles is not None:
+            axis.set_title(titles[number], fontsize=9)
+    return figure
+
+
+def read_history(folder):
+    """`history.csv` as a structured array with a row an epoch: history["epoch"], history["generator_loss"], ..."""
+    return np.atleast_1d(np.genfromtxt(folder / "history.csv", delimiter=",", names=True))
+
+
+def plot_losses(history, path=None):
+    """Both losses over the epochs; saved as `path` where one is given. Returns the figure."""
+    figure, axis = plt.subplots(figsize=(7, 4), layout="constrained")
+    axis.plot(history["epoch"], history["generator_loss"], "-", label="generator")
+    axis.plot(history["epoch"], history["discriminator_loss"], "--", label="discriminator")
+    axis.axhline(2 * np.log(2), color="grey", linestyle=":", linewidth=1, label="discriminator that tosses a coin")
+    axis.set(xlabel="epoch", ylabel="mean cross-entropy", title="Losses")
+    axis.legend()
+    return saved(figure, path)
+
+
+def plot_ssim(history, references, path=None):
+    """The published SSIM over the epochs, between its floors and its ceiling.
+
+    Args:
+        history: from `read_history`.
+        references: {label: SSIM} of images that any generator has to be compared with.
+        path: where to save the figure, or None.
+
+    Returns:
+        A `matplotlib.figure.Figure`.
+    """
+    figure, axis = plt.subplots(figsize=(7, 4), layout="constrained")
+    axis.plot(history["epoch"], history["ssim"], "o-", markersize=3, label="generated images")
+    for number, (label, value) in enumerate(references.items()):
+        style = ("--", "-.", ":", (0, (5, 1)))[number % 4]
+        axis.axhline(value, color=f"C{number + 1}", linestyle=style, label=f"{label}: {value:.3f}")
+    axis.set(
+        xlabel="epoch",
+        ylabel="SSIM (maximum over all pairs)",
+        title="SSIM with training images, as published",
+    )
+    axis.legend()
+    return saved(figure, path)
+
+
+def saved(figure, path):
+    if path:
+        figure.savefig(path, dpi=100, facecolor="white")
+    return figure
+
+
+def show_epochs(folder, epochs):
+    """The first column of some epochs' grids side by side: a column an epoch, a row a latent vector.
+
+    Args:
+        folder: the run's folder, with a grid for each epoch.
+        epochs: epoch numbers, counted from 1.
+
+    Returns:
+        A `matplotlib.figure.Figure`.
+    """
+    grids = [imageio.imread(epoch_image_path(folder, epoch)) for epoch in epochs]
+    width = (grids[0].shape[1] + GRID_GAP) // GRID_COLUMNS - GRID_GAP
+    figure, axes = plt.subplots(1, len(epochs), figsize=(1.5 * len(epochs), 6.4), layout="constrained", squeeze=False)
+    for axis, grid, epoch in zip(axes.flat, grids, epochs, strict=True):
+        axis.imshow(grid[:, :width], cmap="gray", vmin=0, vmax=255)
+        axis.set_title(f"epoch {epoch}", fontsize=9)
+        axis.axis("off")
+    return figure
+
+
+def show_source(thing):
+    """The source of a function or class, for a notebook to show the very code that it runs."""
+    return Markdown(f"```python\n{inspect.getsource(thing)}```")

@@ -1,0 +1,128 @@
+"""The folder that holds everything a run leaves behind, and the notes on how it was made."""
+
+import dataclasses
+import json
+import os
+import platform
+import subprocess
+from datetime import datetime
+from importlib.metadata import version
+
+from gan_utils.settings import PROJECT_FOLDER, Settings
+
+PACKAGES = ("tensorflow", "keras", "numpy", "scikit-image", "matplotlib", "imageio", "nilearn")
+
+
+def start_run(settings, data):
+    """Make the run's folder and write `run.json`; an earlier run of that name is kept under another one.
+
+    Args:
+        settings: `Settings` of the run.
+        data: `SliceData` that it trains on.
+
+    Returns:
+        The folder as a `pathlib.Path`.
+    """
+    folder = settings.run_folder
+    if (folder / "run.json").exists():
+        print(f"The earlier run is kept in {set_aside(folder).name}.")
+    folder.mkdir(parents=True, exist_ok=True)
+    splits = {"train": data.train, "validate": data.validate, "test": data.test}
+    write_json(
+        folder / "run.json",
+        {
+            "settings": dataclasses.asdict(settings),
+            "data": {
+                "simulated": data.simulated,
+                "slices": {name: len(split) for name, split in splits.items()},
+                "people": {name: len(set(split.people.tolist())) for name, split in splits.items()},
+            },
+            "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+            "device": device(),
+            "seed": settings.seed,
+            "commit": commit(),
+            "started": datetime.now().isoformat(timespec="seconds"),
+            "seconds": None,  # filled in when training ends
+        },
+    )
+    return folder
+
+
+def set_aside(folder):
+    """Rename a run's folder after the time it started, so that nothing is lost; returns its new place."""
+    stamp = read_json(folder / "run.json")["started"].replace(":", "")
+    kept = folder.with_name(f"{folder.name}-{stamp}")
+    number = 1
+    while kept.exists():
+        number += 1
+        kept = folder.with_name(f"{folder.name}-{stamp}-{number}")
+    return folder.rename(kept)
+
+
+def finish_run(folder, seconds, images_seen):
+    """Note in `run.json` how long training took and how many training images it went through."""
+    notes = read_json(folder / "run.json")
+    notes.update(
+        seconds=round(seconds, 1),
+        images_seen=images_seen,
+        images_per_second=round(images_seen / seconds, 1),
+    )
+    write_json(folder / "run.json", notes)
+
+
+def open_run(settings):
+    """Folder and settings of the finished run that `settings` name, as notebook 03 left them.
+
+    Raises:
+        FileNotFoundError: there is no such run; train it first.
+    """
+    folder = settings.run_folder
+    if not (folder / "generator.keras").exists():
+        raise FileNotFoundError(
+            f"No finished run in {folder.parent.name}/{folder.name}. Run 03_train.ipynb first, with the same "
+            "experiment, profile and recipe."
+        )
+    saved = read_json(folder / "run.json")["settings"]
+    return folder, Settings(**{**saved, "output": settings.output})
+
+
+def save_results(folder, **results):
+    """Put figures into the run's `results.json`, beside those that are there already."""
+    path = folder / "results.json"
+    write_json(path, {**(read_json(path) if path.exists() else {}), **results})
+
+
+def read_json(path):
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def write_json(path, content):
+    """Write beside, then rename: a reader never meets half a file."""
+    beside = path.with_name(path.name + ".part")
+    beside.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    beside.replace(path)
+
+
+def device():
+    """What TensorFlow computes on, in words."""
+    import tensorflow as tf  # here, so that `python -m gan_utils`, which leaves it to the notebooks, starts at once
+
+    graphics_cards = tf.config.list_physical_devices("GPU")
+    if graphics_cards:
+        names = [tf.config.experimental.get_device_details(card).get("device_name", "GPU") for card in graphics_cards]
+        return ", ".join(names)
+    return f"CPU, {os.cpu_count()} cores"
+
+
+def commit():
+    """The project's git commit, or None outside a clone."""
+    try:
+        command = ["git", "-C", str(PROJECT_FOLDER), "rev-parse", "HEAD"]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def describe_setup():
+    """One line with the versions and the device, for the top of a notebook."""
+    return f"TensorFlow {version('tensorflow')}, Keras {version('keras')}, on {device()}"

@@ -1,0 +1,507 @@
+"""Simulated people: axial T1 slices of whole heads, made offline from the MNI152 tissue maps in nilearn.
+
+No picture made here shows a real person. Every simulated person is the MNI152 average brain (ICBM 2009,
+nonlinear symmetric; Fonov et al. 2011, doi 10.1016/j.neuroimage.2010.07.033) with
+  1. a shape of its own: size, tilt, a random smooth deformation, ventricles that widen with age;
+  2. a cortex of its own: sulci are the zero surfaces of a random field, the grey ribbon follows them;
+  3. a head around the brain: cerebrospinal fluid, skull with marrow, muscle, fat and skin as shells;
+  4. a scan of its own: contrast, bias field, blur of the scanner and Rician noise.
+Built up in notebooks/01_explore_data.ipynb.
+
+Voxels are ordered (z, x, y): slice from low to high, row from left to right of the person, column from
+the back of the head to the nose. Lengths are in mm unless a name or comment says px.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+from scipy import ndimage, sparse
+from scipy.spatial.transform import Rotation
+
+SLICES_PER_PERSON = 32
+SLICE_STEP = 1.25  # mm between neighbouring slices
+MIDDLE_SLICE = 11.5  # mm above the MNI origin: slices run from -7.9 (floor of third ventricle) to +30.9
+FIELD_OF_VIEW = 236.0  # mm across the square picture
+CORTEX_THICKNESS = 2.5  # mm of grey matter between the pia and the white matter
+NODE_STEP = 3.0  # mm between the nodes on which shapes are worked out: shapes are smooth
+FINE_SIZE = 128  # px; smaller pictures are averaged from one of twice the size, larger ones need not be
+
+README = """SIMULATED brain slices. No picture here shows a real person.
+
+Made by gan_utils/simulated_brains.py of the DCGAN tutorial from the MNI152 tissue maps in nilearn:
+write_simulated_brains(folder, image_size={size}, people={people}, seed={seed})
+Laid out like the OASIS PNG slices: keras_png_slices_data/keras_png_slices_{{train,validate,test}}.
+This folder may be deleted; the tutorial makes it anew when it needs it.
+"""
+
+
+class Volume(NamedTuple):
+    """Voxels (z, x, y), the MNI position of the first one and the voxel size, both in mm."""
+
+    voxels: np.ndarray
+    first: np.ndarray
+    spacing: float
+
+    def sample(self, points: np.ndarray) -> np.ndarray:
+        """Values at `points` (3, z, x, y) in MNI mm by linear interpolation."""
+        index = (points - _column(self.first)) / np.float32(self.spacing)
+        return ndimage.map_coordinates(self.voxels, index, order=1, mode="nearest")
+
+
+class Template(NamedTuple):
+    """What all simulated people share; distances are in mm, negative inside."""
+
+    grey_matter: Volume  # probability 0..1
+    white_matter: Volume  # probability 0..1; the ventricles are filled with the tissue around them
+    ventricle_distance: Volume
+    brain_distance: Volume  # to the brain with its sulci filled
+    head_distance: Volume  # to a smooth hull around the brain, which the skull follows
+
+
+class Grid(NamedTuple):
+    """Heights of slices and positions of rows and columns in mm; 0 is the middle of the scan."""
+
+    z: np.ndarray
+    x: np.ndarray
+    y: np.ndarray
+
+
+class Head(NamedTuple):
+    """One person on the voxels of the scan; every array is (z, x, y) unless said otherwise."""
+
+    grid: Grid
+    pixel: float  # mm
+    age: float  # 0 young .. 1 old
+    points: np.ndarray  # (3, z, x, y) MNI position of every voxel in mm
+    head_distance: np.ndarray
+    brain_distance: np.ndarray
+    ventricle_distance: np.ndarray
+
+
+def _column(vector) -> np.ndarray:
+    """Vector of three as (3, 1, 1, 1), to be combined with points (3, z, x, y)."""
+    return np.asarray(vector, np.float32).reshape(3, 1, 1, 1)
+
+
+# ---- the template ---------------------------------------------------------------------------------------
+
+
+def _signed_distance(inside: np.ndarray, spacing: float) -> np.ndarray:
+    """Distance to the border of a mask in mm, negative inside."""
+    within, outside = ndimage.distance_transform_edt(inside), ndimage.distance_transform_edt(~inside)
+    # Distances count from voxel to voxel; the border lies half a voxel before the next one.
+    return (np.where(inside, 0.5 - within, outside - 0.5) * spacing).astype(np.float32)
+
+
+def _hull_distance(tissue: np.ndarray, first: np.ndarray, spacing: float, radius: float, blur: float):
+    """Smoothed signed distance to the tissue closed with a ball of `radius` mm."""
+    grown = ndimage.distance_transform_edt(~tissue) * spacing < radius
+    closed = ndimage.distance_transform_edt(grown) * spacing > radius
+    return Volume(ndimage.gaussian_filter(_signed_distance(closed, spacing), blur / spacing), first, spacing)
+
+
+def _keep_ventricles(fluid: np.ndarray, low: np.ndarray) -> np.ndarray:
+    """Remove cisterns and fissures from a fluid mask (z, x, y) whose first voxel lies at `low` (MNI mm)."""
+    z, x, y = np.ix_(*[np.arange(n) + start for n, start in zip(fluid.shape, low, strict=True)])
+    side = np.abs(x)
+    third_ventricle = (side < 5) & (y > -28) & (y < 8) & (z < 18)
+    cistern = (y < -26) & (side < np.where(y < -42, 14, 9))  # behind the thalamus, with the medial sulci
+    lateral_ventricle = (side >= 2) & (side < np.where(y > -20, 26, 34)) & (y > -58) & (z > -6) & ~cistern
+    labels, _ = ndimage.label(fluid & (third_ventricle | lateral_ventricle))
+    large = np.bincount(labels.ravel()) > 1000  # mm^3: the third and two lateral ventricles
+    large[0] = False
+    return large[labels]
+
+
+@lru_cache(maxsize=1)
+def _template() -> Template:
+    """Load the MNI152 tissue maps and measure distances in them, once."""
+    from nilearn import datasets  # here, because importing it takes seconds
+
+    loaders = datasets.load_mni152_gm_template, datasets.load_mni152_wm_template
+    images = [load(resolution=1) for load in loaders]
+    grey, white = (np.array(image.dataobj, np.float32).transpose(2, 0, 1) for image in images)
+    first = images[0].affine[[2, 0, 1], 3]
+
+    tissue = (grey + white)[::2, ::2, ::2] > 0.4  # outlines are smooth: every second voxel is enough
+    brain_distance = _hull_distance(tissue, first, 2.0, radius=6.0, blur=1.6)
+    head_distance = _hull_distance(tissue, first, 2.0, radius=16.0, blur=4.0)
+
+    low, high = np.array([-30, -56, -82]), np.array([54, 57, 58])  # box, 25 mm around the ventricles
+    box = tuple(slice(int(a), int(b)) for a, b in zip(low - first, high - first, strict=True))
+    distance = _signed_distance(_keep_ventricles(1 - grey[box] - white[box] > 0.5, low), 1.0)
+    # Ventricles and their blurred rim take the nearest tissue: ventricles of any size are drawn over it.
+    nearest = ndimage.distance_transform_edt(distance < 2, return_distances=False, return_indices=True)
+    grey[box], white[box] = grey[box][tuple(nearest)], white[box][tuple(nearest)]
+    ventricle_distance = Volume(ndimage.gaussian_filter(distance, 0.8), low, 1.0)
+
+    slab = slice(int(-50 - first[0]), int(75 - first[0]))  # all that a tilted slice can reach
+    first = first + np.array([slab.start, 0, 0])
+    maps = [Volume(np.ascontiguousarray(voxels[slab]), first, 1.0) for voxels in (grey, white)]
+    return Template(*maps, ventricle_distance, brain_distance, head_distance)
+
+
+# ---- smooth random fields: given by nodes in mm, so a person is the same at every image size -------------
+
+
+def _node_counts(spacing: float) -> list[int]:
+    """Nodes along z, x and y that cover the scan with a margin for the splines."""
+    lengths = SLICES_PER_PERSON * SLICE_STEP, FIELD_OF_VIEW, FIELD_OF_VIEW
+    return [2 * int(np.ceil(length / 2 / spacing)) + 5 for length in lengths]
+
+
+def _node_grid(spacing: float) -> Grid:
+    """Positions of the nodes."""
+    return Grid(*[((np.arange(n) - (n - 1) / 2) * spacing).astype(np.float32) for n in _node_counts(spacing)])
+
+
+def _spline_weights(positions: np.ndarray, spacing: float, nodes: int) -> sparse.csr_array:
+    """Cubic B-spline weights (positions, nodes); the middle node lies at 0 mm."""
+    away = np.abs(positions[:, None] / spacing - (np.arange(nodes) - (nodes - 1) / 2))
+    weights = np.where(away < 1, 2 / 3 - away**2 + away**3 / 2, np.clip(2 - away, 0, None) ** 3 / 6)
+    return sparse.csr_array(weights.astype(np.float32))
+
+
+def _evaluate_spline(nodes: np.ndarray, spacing: float, grid: Grid) -> np.ndarray:
+    """Smooth field on the grid from node values (z, x, y) that are `spacing` mm apart."""
+    for positions in grid:  # each turn replaces the nodes of one axis by positions and moves it to the end
+        count, *rest = nodes.shape
+        values = _spline_weights(positions, spacing, count) @ nodes.reshape(count, -1)
+        nodes = np.ascontiguousarray(values.T).reshape(*rest, -1)
+    return nodes
+
+
+def _smooth_field(rng: np.random.Generator, spacing: float, grid: Grid) -> np.ndarray:
+    """Random field of mean 0 and standard deviation 1 that changes over about `spacing` mm."""
+    noise = rng.standard_normal(_node_counts(spacing), dtype=np.float32)
+    return _evaluate_spline(noise / np.float32(0.33), spacing, grid)  # the spline keeps 0.33 of the deviation
+
+
+def _smooth_deformation(rng: np.random.Generator, step: float) -> np.ndarray:
+    """Displacement (3, z, x, y) in mm on nodes `step` mm apart that folds nothing over.
+
+    A random velocity is followed for a short time and the motion then doubled four times (scaling and
+    squaring, Arsigny et al. 2006, doi 10.1007/11866565_113).
+    """
+    grid = _node_grid(step)
+    whole_head, gyri = (np.stack([_smooth_field(rng, s, grid) for _ in range(3)]) for s in (75.0, 14.0))
+    motion = (2.0 * whole_head + 1.4 * gyri) / 2**4
+    index = np.indices(motion.shape[1:], dtype=np.float32)
+    for _ in range(4):
+        target = index + motion / step
+        motion = motion + [ndimage.map_coordinates(m, target, order=1, mode="nearest") for m in motion]
+    return motion
+
+
+# ---- one person -----------------------------------------------------------------------------------------
+
+
+def _person_nodes(rng: np.random.Generator) -> np.ndarray:
+    """MNI position (3, z, x, y) in mm of nodes `NODE_STEP` apart: the shape of the person."""
+    overall, by_axis = rng.normal(0, 0.03), rng.normal(0, 0.025, 3)
+    size = np.minimum(0.95 * np.exp(overall + by_axis), 1.0)  # MNI152 is a large head
+    yaw_pitch_roll = rng.normal(0, [3.5, 5.0, 2.5])
+    matrix = Rotation.from_euler("xyz", yaw_pitch_roll, degrees=True).as_matrix() @ np.diag(1 / size)
+    centre = np.array([MIDDLE_SLICE, 0.0, -17.0]) + rng.normal(0, [3.0, 1.5, 2.0])
+    nodes = np.stack(np.meshgrid(*_node_grid(NODE_STEP), indexing="ij"))
+    nodes = np.einsum("ij,jzxy->izxy", matrix.astype(np.float32), nodes) + _column(centre)
+    deformation = _smooth_deformation(rng, 2 * NODE_STEP)
+    nodes += np.stack([_evaluate_spline(d, 2 * NODE_STEP, _node_grid(NODE_STEP)) for d in deformation])
+    return nodes
+
+
+def _widen_ventricles(points: np.ndarray, growth: float, spacing: tuple) -> tuple[np.ndarray, np.ndarray]:
+    """Points with the tissue pushed up to `growth` mm outwards, and their distance to the new ventricles."""
+    distance = _template().ventricle_distance.sample(points)
+    outward = np.stack(np.gradient(distance, *spacing))
+    push = np.float32(growth) * np.exp(-np.square(np.maximum(distance, 0) / 14))  # fades away from them
+    side = np.abs(points[1])
+    push *= np.clip(side / 22, 0.3, 1)  # the third ventricle widens less, lateral ones more to the sides
+    septum = np.minimum(3 * distance, 1 - side)  # the wall between left and right stays
+    return points - outward * push, np.maximum(distance - push, septum)
+
+
+def _window(inside: np.ndarray, image_size: int) -> tuple[slice, slice]:
+    """Rows and columns (px) of the rectangle that holds the head; all around it is black."""
+    window = []
+    for axis in (1, 2):
+        found = np.flatnonzero(inside.any(axis=(0, 3 - axis))) - (inside.shape[axis] - 1) / 2
+        edges = (found[[0, -1]] * NODE_STEP / FIELD_OF_VIEW + 0.5) * image_size
+        window.append(slice(max(int(edges[0]) - 1, 0), min(int(edges[1]) + 2, image_size)))
+    return tuple(window)
+
+
+def _make_head(rng: np.random.Generator, age: float, image_size: int, fine: int):
+    """The person on a grid with `fine` voxels a pixel, and the window of the picture it fills."""
+    nodes = _person_nodes(rng)
+    brain_distance = _template().brain_distance.sample(nodes)
+    # Skulls are smoother than the brains in them.
+    head_distance = ndimage.gaussian_filter(_template().head_distance.sample(nodes), 6.0 / NODE_STEP)
+    window = _window(head_distance < 26, image_size)
+    pixel = FIELD_OF_VIEW / (image_size * fine)
+    heights = (np.arange(SLICES_PER_PERSON) - (SLICES_PER_PERSON - 1) / 2) * SLICE_STEP
+    in_plane = [(np.arange(w.start * fine, w.stop * fine) + 0.5) * pixel - FIELD_OF_VIEW / 2 for w in window]
+    grid = Grid(*[positions.astype(np.float32) for positions in (heights, *in_plane)])
+    *points, head, brain = (
+        _evaluate_spline(values, NODE_STEP, grid) for values in (*nodes, head_distance, brain_distance)
+    )
+    growth = 9 * age - 0.5 + rng.normal(0, 0.7)
+    points, ventricles = _widen_ventricles(np.stack(points), growth, spacing=(SLICE_STEP, pixel, pixel))
+    return Head(grid, pixel, age, points, head, brain, ventricles), window
+
+
+# ---- brain ----------------------------------------------------------------------------------------------
+
+
+def _step(distance: np.ndarray, width: float | np.ndarray) -> np.ndarray:
+    """From 0 below zero to 1 above, soft over `width` mm: voxels at a border hold a part of each tissue."""
+    ramp = distance / np.float32(width)
+    ramp += 0.5
+    np.clip(ramp, 0, 1, out=ramp)
+    return ramp * ramp * (3 - 2 * ramp)
+
+
+def _sulcus_distance(rng: np.random.Generator, axis, outward, radius) -> np.ndarray:
+    """Distance in mm to the nearest sulcus of this person, as if sulci had no floor.
+
+    A random field is read at points drawn together along the way out from the axis of the hemisphere. So
+    it hardly changes with depth, and its zero surfaces run inwards as sulci do; value / slope is a distance.
+    """
+    step = 2.0  # mm
+    noise = rng.standard_normal((54, 78, 96), dtype=np.float32)
+    narrow, wide = (ndimage.gaussian_filter(noise, width / step, mode="wrap") for width in (3.0, 6.0))
+    field = narrow - wide  # one band of sizes: gyri are about equally wide
+    slope = np.sqrt(sum(g * g for g in np.gradient(field, step)))
+    distance = field / (slope + 0.35 * slope.mean())
+
+    stretch = np.minimum((40 + 0.2 * (radius - 40)) / radius, 1.5)
+    first = np.array([10, 0, -18]) - np.array(field.shape) * step / 2
+    index = (axis + outward * stretch - _column(first)) / np.float32(step)
+    return np.abs(ndimage.map_coordinates(distance, index, order=1, mode="wrap")) / stretch
+
+
+def _folded_depth(rng: np.random.Generator, head: Head) -> tuple[np.ndarray, np.ndarray]:
+    """Depth in mm below the folded surface of this person, and the distance to the axis of the hemisphere."""
+    z, x, y = head.points
+    axis = np.stack([np.full_like(z, 8), np.where(x < 0, -22, 22).astype(np.float32), np.clip(y, -50, 12)])
+    outward = head.points - axis
+    radius = np.sqrt((outward * outward).sum(0)) + 1e-3
+    half_width = np.clip(0.1 + 0.7 * head.age + 0.3 * _smooth_field(rng, 25.0, head.grid), 0, 1.8)
+    floor = np.clip(18 + 8 * _smooth_field(rng, 10.0, head.grid), 6, 32)  # mm below the outline of the brain
+    outline = -np.maximum(head.brain_distance, head.head_distance) - 1.5 * head.age  # brains shrink
+    below_floor = np.maximum(-head.brain_distance - floor, 0)
+    sulcus = np.hypot(_sulcus_distance(rng, axis, outward, radius), below_floor) - half_width
+    between_hemispheres = np.abs(x + 0.8 * _smooth_field(rng, 14.0, head.grid)) - 0.6 - 0.8 * head.age
+    return np.minimum(np.minimum(sulcus, between_hemispheres), outline), radius
+
+
+def _brain_picture(rng: np.random.Generator, head: Head) -> np.ndarray:
+    """T1 picture, 0..1, of the brain in its fluid.
+
+    Tissue follows from the depth below the pia. Outside, that is the folded surface of the person; inside
+    (basal ganglia, insula, medial cortex) the template's probabilities are turned into such a depth.
+    """
+    template = _template()
+    grey, white = template.grey_matter.sample(head.points), template.white_matter.sample(head.points)
+    fluid = np.maximum(1 - grey - white, 0)
+    template_depth = CORTEX_THICKNESS / 2 * (3 * white + grey - (1.2 + head.age) * fluid)
+    folded_depth, radius = _folded_depth(rng, head)
+    outer = _step(27 + head.head_distance, 12.0) * _step(radius - 30, 10.0)
+    depth = template_depth + outer * (folded_depth - template_depth)
+    depth += 0.25 * _smooth_field(rng, 5.0, head.grid)
+
+    fluid_tone, grey_tone, white_tone = rng.normal([0.12, 0.44, 0.74], [0.02, 0.025, 0.02]).tolist()
+    softness = max(head.pixel, 1.2) + (1 - outer)  # mm
+    grey_tones = grey_tone * (1 + 0.06 * _smooth_field(rng, 12.0, head.grid))
+    picture = fluid_tone + (grey_tones - fluid_tone) * _step(depth, softness)
+    picture += (white_tone - grey_tones) * _step(depth - CORTEX_THICKNESS, softness + 0.7)
+    picture *= 1 + 0.025 * _smooth_field(rng, 6.0, head.grid)
+    ventricle = _step(-head.ventricle_distance, max(head.pixel, 1.2))
+    return picture + (fluid_tone - picture) * ventricle
+
+
+# ---- head and scanner -----------------------------------------------------------------------------------
+
+
+def _shells(rng: np.random.Generator, head: Head) -> list[tuple]:
+    """Thickness in mm and tone of the layers around the brain, from the inside outwards."""
+    z, x, y = head.points
+    slow, medium, fine = (_smooth_field(rng, spacing, head.grid) for spacing in (70.0, 30.0, 10.0))
+    at_back, at_front, at_side = _step(-70 - y, 30.0), _step(y - 50, 20.0), _step(np.abs(x) - 45, 20.0)
+
+    fluid = np.clip(1.5 + 2 * head.age + 0.7 * medium, 0.5, 6)
+    sagittal_sinus = rng.uniform(2, 6) * np.exp(-((x / 7) ** 2)) * at_back
+    skull = rng.normal(5.5, 0.8) + 0.8 * slow + 0.5 * medium + at_back + at_front
+    skull = np.clip(skull - 0.7 * sagittal_sinus, 2.5, 12)
+    frontal_sinus = rng.uniform(0, 4) * np.exp(-((x / 24) ** 2) - ((z + 9) / 9) ** 2) * at_front  # air
+    temporal_muscle = rng.uniform(4, 9) * np.exp(-(((y - 8) / 22) ** 2) - ((z + 14) / 24) ** 2) * at_side
+    fat = rng.normal(3.2, 0.7) + 0.6 * slow + 0.7 * medium + 0.3 * fine - 0.25 * temporal_muscle
+
+    marrow_tone = np.clip(rng.uniform(0.15, 0.5) + 0.1 * medium + 0.06 * fine, 0.03, 0.6)
+    marrow_tone = marrow_tone * np.exp(-frontal_sinus)
+    fat_tone = np.clip(rng.uniform(0.65, 1.0) + 0.12 * medium + 0.1 * fine, 0.4, 1.3)
+    bone_tone, skin_tone = 0.04, 0.35
+    return [
+        (fluid + sagittal_sinus, 0.13 + 0.03 * sagittal_sinus),
+        (0.25 * skull, bone_tone),
+        (0.47 * skull + frontal_sinus, marrow_tone),
+        (0.28 * skull, bone_tone),
+        (temporal_muscle, 0.36 + 0.03 * fine),
+        (np.clip(fat, 1.2, 9), fat_tone),
+        (1.6, skin_tone),
+        (0.0, 0.0),  # air
+    ]
+
+
+def _add_head(rng: np.random.Generator, brain: np.ndarray, head: Head) -> np.ndarray:
+    """Put fluid, skull, muscle, fat and skin around the brain."""
+    picture, start = brain, -0.5  # mm outside the hull of the brain
+    for thickness, tone in _shells(rng, head):
+        picture = picture + (tone - picture) * _step(head.head_distance - start, max(head.pixel, 1.2))
+        start = start + thickness
+    return picture
+
+
+def _scan(rng: np.random.Generator, picture: np.ndarray, head: Head) -> np.ndarray:
+    """What the scanner does before noise: contrast, bias field, blur."""
+    bias_field = np.exp(rng.uniform(0.04, 0.12) * _smooth_field(rng, 110.0, head.grid))
+    picture = np.maximum(picture, 0) ** rng.uniform(0.9, 1.15) * bias_field * rng.uniform(0.85, 1.1)
+    blur = max(0.6 / head.pixel, 0.55)  # px; at least about the width of a pixel, or detail would be aliased
+    return ndimage.gaussian_filter(picture, (0, blur, blur))
+
+
+def _add_rician_noise(rng: np.random.Generator, picture: np.ndarray, sigma: float) -> np.ndarray:
+    """Magnitude of the signal with complex noise (Gudbjartsson & Patz 1995, doi 10.1002/mrm.1910340618)."""
+    real, imaginary = rng.standard_normal((2, *picture.shape), dtype=np.float32) * np.float32(sigma)
+    return np.hypot(picture + real, imaginary)
+
+
+def _check_size(image_size: int) -> None:
+    """Refuse sizes at which nothing can be seen."""
+    if image_size < 32:
+        raise ValueError(f"image_size is {image_size}; use at least 32 px, a smaller head is a blot")
+
+
+def simulate_brain(person: int, image_size: int = 256, seed: int = 1) -> np.ndarray:
+    """Make the axial T1 slices of one simulated person, nose to the right.
+
+    Built up in notebooks/01_explore_data.ipynb. Sources: MNI152 template of Fonov et al. 2011 (doi
+    10.1016/j.neuroimage.2010.07.033), noise after Gudbjartsson & Patz 1995 (doi 10.1002/mrm.1910340618),
+    deformation after Arsigny et al. 2006 (doi 10.1007/11866565_113).
+
+    Args:
+        person: Number of the person, 0 or more; every number is another person.
+        image_size: Height and width of a slice in px, at least 32. The same person has the same anatomy
+            at every size; the noise differs.
+        seed: Another seed gives another set of people.
+
+    Returns:
+        uint8 (32, image_size, image_size), 0..255; slices 1.25 mm apart, from low to high.
+
+    Raises:
+        ValueError: `image_size` is below 32, or `person` is negative.
+    """
+    _check_size(image_size)
+    if person < 0:
+        raise ValueError(f"person is {person}; use 0 or more")
+    person_rng = np.random.default_rng([seed, person])
+    shape_rng, brain_rng, head_rng, scan_rng = person_rng.spawn(4)
+    age = person_rng.beta(1.2, 1.5)
+    fine = 1 if image_size >= FINE_SIZE else 2  # voxels a pixel along each side
+
+    head, window = _make_head(shape_rng, age, image_size, fine)
+    picture = _add_head(head_rng, _brain_picture(brain_rng, head), head)
+    picture = _scan(scan_rng, picture, head)
+    slices, rows, columns = picture.shape
+    frame = np.zeros((slices, image_size, image_size), np.float32)
+    blocks = picture.reshape(slices, rows // fine, fine, columns // fine, fine)
+    frame[:, *window] = blocks.mean(axis=(2, 4))
+    frame = _add_rician_noise(scan_rng, frame, sigma=scan_rng.uniform(0.004, 0.015))
+    return (np.clip(frame, 0, 1) * 255).astype(np.uint8)
+
+
+# ---- files ----------------------------------------------------------------------------------------------
+
+
+def _write_person(folder: Path, person: int, image_size: int, seed: int) -> None:
+    """Write the slices of one person as PNG."""
+    for number, picture in enumerate(simulate_brain(person, image_size, seed)):
+        Image.fromarray(picture).save(folder / f"case_{person:03d}_slice_{number}.nii.png")
+
+
+def _write_people(folder: Path, image_size: int, people: int, seed: int, progress: Callable | None) -> None:
+    """Write all people, two at a time: 80 % to train, 10 % to validate, 10 % to test."""
+    tenth = max(1, round(people / 10))
+    sets = ["train"] * (people - 2 * tenth) + ["validate"] * tenth + ["test"] * tenth
+    folders = {name: folder / "keras_png_slices_data" / f"keras_png_slices_{name}" for name in sets}
+    for path in folders.values():
+        path.mkdir(parents=True)
+    _template()  # loaded once, before the threads start
+    with ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
+        jobs = [
+            pool.submit(_write_person, folders[name], person, image_size, seed)
+            for person, name in enumerate(sets, start=1)
+        ]
+        try:
+            for done, job in enumerate(as_completed(jobs), start=1):
+                job.result()
+                if progress is not None:
+                    progress(done, people)
+        except BaseException:  # Ctrl-C too: people not yet begun need not be made
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def write_simulated_brains(
+    folder: Path | str,
+    image_size: int,
+    people: int = 60,
+    seed: int = 1,
+    progress: Callable[[int, int], object] | None = None,
+) -> Path:
+    """Write simulated people as 8-bit grey PNG files, laid out like the OASIS slices.
+
+    The files are keras_png_slices_data/keras_png_slices_{train,validate,test}/case_{id}_slice_{n}.nii.png
+    below `folder`, with a README.txt that says they are simulated. They are written to a folder beside
+    `folder` that is renamed at the end, so an interruption leaves no half set. Built up in
+    notebooks/01_explore_data.ipynb.
+
+    Args:
+        folder: Folder to make; it must not exist. Missing parents are made.
+        image_size: Height and width of a slice in px, at least 32.
+        people: Number of people, at least 3; 32 slices each, split 80/10/10 % by person.
+        seed: Another seed gives another set of people.
+        progress: Called as progress(done, total) after each person.
+
+    Returns:
+        `folder` as a Path.
+
+    Raises:
+        FileExistsError: `folder` exists, most often from an earlier run.
+        ValueError: `people` is below 3 or `image_size` below 32.
+    """
+    folder = Path(folder)
+    if people < 3:
+        raise ValueError(f"people is {people}; use at least 3: one each to train, validate and test")
+    _check_size(image_size)
+    if folder.exists():
+        raise FileExistsError(f"{folder} exists already; use it, or delete it to have it made anew")
+    print(f"Making SIMULATED brains (no real people): {people} x {SLICES_PER_PERSON} slices, {image_size} px")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = Path(tempfile.mkdtemp(prefix=f"{folder.name}_unfinished_", dir=folder.parent))
+    try:
+        _write_people(unfinished, image_size, people, seed, progress)
+        (unfinished / "README.txt").write_text(README.format(size=image_size, people=people, seed=seed))
+        unfinished.chmod(0o755)  # mkdtemp makes folders that only their owner may read
+        unfinished.rename(folder)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return folder

@@ -1,0 +1,196 @@
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from conftest import make_oasis_folder
+from gan_utils import datasets
+from gan_utils.datasets import DataError, load_slices, scale_to_unit_range, training_batches
+from gan_utils.settings import choose_settings
+
+
+def settings_for(folder, **changes):
+    return choose_settings("brain", "smoke", data=folder, **{"image_size": 40, **changes})
+
+
+def train_file(folder):
+    return folder / "keras_png_slices_train" / "case_002_slice_10.nii.png"
+
+
+def assert_refused(folder, *expected_words):
+    with pytest.raises(DataError) as refusal:
+        load_slices(settings_for(folder))
+    for word in expected_words:
+        assert word in str(refusal.value)
+
+
+def test_splits_are_loaded_in_numeric_order(oasis_folder):
+    data = load_slices(settings_for(oasis_folder))
+    assert data.train.people.tolist() == [1, 1, 1, 2, 2, 2, 10, 10, 10]
+    assert data.train.slice_numbers.tolist() == [0, 2, 10] * 3
+    assert (len(data.validate), len(data.test)) == (6, 3)
+    assert data.train.images.shape == (9, 40, 40, 1)
+    assert data.train.images.dtype == np.uint8
+    assert not data.simulated
+    on_disk = np.asarray(Image.open(train_file(oasis_folder)))
+    np.testing.assert_array_equal(data.train.images[5, :, :, 0], on_disk)
+
+
+@pytest.mark.parametrize("depth", [0, 1, 2])
+def test_folder_is_found_at_every_nesting(tmp_path, depth):
+    nested = tmp_path.joinpath("my scans", *["keras_png_slices_data"] * depth)
+    make_oasis_folder(nested)
+    assert len(load_slices(settings_for(tmp_path / "my scans")).train) == 9
+
+
+def test_own_data_in_the_data_folder_is_found_before_people_are_simulated(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets, "project_path", lambda path: tmp_path / path)
+    make_oasis_folder(tmp_path / "data" / "keras_png_slices_data")
+    data = load_slices(settings_for(None))
+    assert not data.simulated
+    assert len(data.train) == 9
+
+
+def test_people_are_simulated_where_there_is_no_data(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets, "project_path", lambda path: tmp_path / path)
+    settings = settings_for(None, image_size=32, simulated_people=3)
+    data = load_slices(settings)
+    assert data.simulated
+    assert "simulated" in data.title
+    assert data.train.images.shape == (32, 32, 32, 1)
+    again = load_slices(settings)
+    np.testing.assert_array_equal(data.test.images, again.test.images)
+
+
+def test_label_maps_beside_the_images_are_not_read(oasis_folder):
+    labels = oasis_folder / "keras_png_slices_seg_train"
+    labels.mkdir()
+    Image.fromarray(np.zeros((40, 40), np.uint8)).save(labels / "seg_001_slice_0.nii.png")
+    assert len(load_slices(settings_for(oasis_folder)).train) == 9
+
+
+def test_larger_images_are_averaged_over_areas(tmp_path):
+    folder = make_oasis_folder(tmp_path / "keras_png_slices_data", size=80)
+    image = load_slices(settings_for(folder)).train.images[5, :, :, 0]
+    on_disk = np.asarray(Image.open(train_file(folder)), float)
+    # Pillow rounds twice, after the rows and after the columns.
+    np.testing.assert_allclose(image, on_disk.reshape(40, 2, 40, 2).mean((1, 3)), atol=1)
+
+
+def test_missing_folder_is_refused_and_never_replaced_by_simulated_people(tmp_path):
+    assert_refused(tmp_path / "nowhere", "nowhere", "does not exist", "keras_png_slices_train/")
+
+
+def test_empty_folder_is_refused(tmp_path):
+    assert_refused(tmp_path, str(tmp_path), "nothing", "keras_png_slices_train/")
+
+
+def test_folder_of_another_layout_is_refused(tmp_path):
+    (tmp_path / "AKOA_Analysis").mkdir()
+    assert_refused(tmp_path, "AKOA_Analysis", "keras_png_slices_train/")
+
+
+@pytest.mark.parametrize("split", ["train", "validate", "test"])
+def test_missing_split_is_refused(oasis_folder, split):
+    shutil.rmtree(oasis_folder / f"keras_png_slices_{split}")
+    assert_refused(oasis_folder.parent, f"keras_png_slices_{split}", "keras_png_slices_train/")
+
+
+def test_split_without_images_is_refused(oasis_folder):
+    for path in (oasis_folder / "keras_png_slices_test").iterdir():
+        path.unlink()
+    assert_refused(oasis_folder, "keras_png_slices_test", "holds no slices")
+
+
+def test_person_in_two_splits_is_refused(oasis_folder):
+    target = oasis_folder / "keras_png_slices_test" / "case_002_slice_10.nii.png"
+    shutil.copy(train_file(oasis_folder), target)
+    assert_refused(oasis_folder, "Case 2", "keras_png_slices_train", "keras_png_slices_test")
+
+
+def test_slice_that_is_there_twice_is_refused(oasis_folder):
+    shutil.copy(train_file(oasis_folder), train_file(oasis_folder).with_name("case_2_slice_10.nii.png"))
+    assert_refused(oasis_folder, "case_2_slice_10", "case_002_slice_10", "twice")
+
+
+def test_unknown_names_are_listed(oasis_folder):
+    for name in ("seg_001_slice_0.nii.png", "screenshot.png"):
+        shutil.copy(train_file(oasis_folder), train_file(oasis_folder).with_name(name))
+    assert_refused(oasis_folder, "seg_001_slice_0.nii.png", "screenshot.png", "case_001_slice_0.nii.png")
+
+
+@pytest.mark.parametrize("name", [".DS_Store", "._case_001_slice_0.nii.png", "Thumbs.db"])
+def test_files_that_systems_leave_behind_are_passed_over(oasis_folder, name):
+    train_file(oasis_folder).with_name(name).write_bytes(b"not an image")
+    assert len(load_slices(settings_for(oasis_folder)).train) == 9
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [(b"no picture at all", "cannot be read"), (b"", "cannot be read"), (None, "cannot be read")],
+    ids=["text", "zero bytes", "truncated"],
+)
+def test_broken_file_is_refused_by_name(oasis_folder, content, expected):
+    path = train_file(oasis_folder)
+    path.write_bytes(path.read_bytes()[:500] if content is None else content)
+    assert_refused(oasis_folder, path.name, expected)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "I;16", "1"])
+def test_image_that_is_not_8_bit_grey_is_refused_by_name(oasis_folder, mode):
+    path = train_file(oasis_folder)
+    Image.new(mode, (40, 40)).save(path)
+    assert_refused(oasis_folder, path.name, mode, "8-bit grey")
+
+
+def test_image_of_another_size_is_refused_by_name(oasis_folder):
+    path = train_file(oasis_folder)
+    Image.new("L", (41, 40)).save(path)
+    assert_refused(oasis_folder, path.name, "41x40", "40x40")
+
+
+def test_first_image_broken_is_refused_by_name(oasis_folder):
+    path = oasis_folder / "keras_png_slices_train" / "case_001_slice_0.nii.png"
+    path.write_bytes(b"")
+    assert_refused(oasis_folder, path.name, "cannot be read")
+
+
+@pytest.mark.parametrize("size", [(24, 24), (60, 40)])
+def test_data_set_of_unfit_size_is_refused(tmp_path, size):
+    folder = make_oasis_folder(tmp_path / "keras_png_slices_data")
+    for path in folder.rglob("*.png"):
+        Image.new("L", size).save(path)
+    assert_refused(folder, f"{size[0]}x{size[1]}", "40x40")
+
+
+def test_scaling_spans_the_range_of_tanh():
+    np.testing.assert_array_equal(scale_to_unit_range(np.array([0, 255], np.uint8)), [-1, 1])
+
+
+def numbered_images(count):
+    return np.arange(count, dtype=np.uint8)[:, None, None, None] * np.ones((1, 32, 32, 1), np.uint8)
+
+
+def test_an_epoch_shows_each_image_once_in_an_order_of_its_own():
+    batches = training_batches(numbered_images(48), choose_settings("brain", "smoke", steps_per_epoch=None))
+    epochs = [np.concatenate([batch[:, 0, 0, 0] for batch in batches]) for _ in range(2)]
+    for epoch in epochs:
+        np.testing.assert_array_equal(np.sort(np.round((epoch + 1) * 127.5)), np.arange(48))
+    assert (epochs[0] != epochs[1]).any()
+    assert (np.diff(epochs[0]) < 0).any()
+
+
+def test_batches_are_full_scaled_and_the_same_for_the_same_seed():
+    settings = choose_settings("brain", "smoke", steps_per_epoch=None)
+    first, second = (next(iter(training_batches(numbered_images(50), settings))).numpy() for _ in range(2))
+    assert first.shape == (16, 32, 32, 1)
+    assert first.dtype == np.float32
+    assert first.min() >= -1
+    assert first.max() <= 1
+    np.testing.assert_array_equal(first, second)
+
+
+def test_fewer_images_than_a_batch_is_refused():
+    with pytest.raises(ValueError, match="15 training images do not fill a batch of 16"):
+        training_batches(numbered_images(15), choose_settings("brain", "smoke"))

@@ -1,0 +1,96 @@
+import imageio.v3 as imageio
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from PIL import Image
+
+from gan_utils.figures import (
+    GIF_WIDTH,
+    epoch_image_path,
+    image_grid,
+    plot_losses,
+    plot_ssim,
+    read_history,
+    save_image_grid,
+    save_progress_gif,
+    show_epochs,
+    show_images,
+)
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    yield
+    plt.close("all")
+
+
+@pytest.fixture
+def run_folder(tmp_path):
+    """Grids and history of three epochs, and the grid of a fourth that belongs to no run."""
+    for epoch in (1, 2, 3, 4):
+        save_image_grid(epoch_image_path(tmp_path, epoch), np.full((16, 32, 32, 1), epoch / 4 - 1))
+    (tmp_path / "history.csv").write_text(
+        "epoch,generator_loss,discriminator_loss,ssim,seconds\n1,0.7,1.4,0.1,5\n2,0.8,1.3,0.2,9\n3,0.9,1.2,0.3,13\n"
+    )
+    return tmp_path
+
+
+def test_grid_keeps_every_pixel():
+    images = np.linspace(-1, 1, 6 * 4 * 5).reshape(6, 4, 5, 1)
+    grid = image_grid(images, columns=3, gap=1)
+    assert grid.shape == (9, 17)
+    assert grid.dtype == np.uint8
+    np.testing.assert_array_equal(grid[5:9, 6:11], np.round((images[4, :, :, 0] + 1) * 127.5))
+    assert (grid.min(), grid.max()) == (0, 255)
+
+
+def test_gif_has_a_frame_for_each_named_epoch_and_holds_the_last(run_folder):
+    path = save_progress_gif(run_folder, [1, 2, 3])
+    frames = imageio.imread(path)
+    assert len(frames) == 3
+    assert [int(frame[40, 40, 0]) for frame in frames] == pytest.approx([32, 64, 96], abs=6)  # grey levels are rounded
+    with Image.open(path) as gif:
+        durations = []
+        for number in range(gif.n_frames):
+            gif.seek(number)
+            durations.append(gif.info["duration"])
+        assert gif.info["loop"] == 0
+    assert durations == [600, 600, 2000]
+
+
+def test_gif_of_large_images_stays_small(tmp_path):
+    save_image_grid(epoch_image_path(tmp_path, 1), np.zeros((16, 256, 256, 1)))
+    assert imageio.imread(save_progress_gif(tmp_path, [1])).shape[-2] == GIF_WIDTH
+
+
+def test_gif_of_a_single_epoch(run_folder):
+    assert len(imageio.imread(save_progress_gif(run_folder, [2]))) == 1
+
+
+def test_graphs_show_what_the_history_holds(run_folder):
+    history = read_history(run_folder)
+    losses = plot_losses(history, run_folder / "loss_graph.png").axes[0]
+    assert [line.get_ydata().tolist() for line in losses.lines[:2]] == [[0.7, 0.8, 0.9], [1.4, 1.3, 1.2]]
+    graph = plot_ssim(history, {"black image": 0.58, "held-out people": 0.6}, run_folder / "ssim_graph.png").axes[0]
+    assert graph.lines[0].get_ydata().tolist() == [0.1, 0.2, 0.3]
+    assert [line.get_ydata()[0] for line in graph.lines[1:]] == [0.58, 0.6]
+    for name in ("loss_graph.png", "ssim_graph.png"):
+        assert imageio.imread(run_folder / name).std() > 0
+
+
+def test_history_of_one_epoch_is_still_a_table(tmp_path):
+    (tmp_path / "history.csv").write_text("epoch,generator_loss,discriminator_loss,ssim,seconds\n1,0.7,1.4,0.1,5\n")
+    assert read_history(tmp_path)["ssim"].tolist() == [0.1]
+
+
+def test_images_are_shown_with_fixed_limits():
+    figure = show_images([np.zeros((8, 8, 1)), np.zeros((8, 8, 1), np.uint8)], ["float", "bytes"], columns=2)
+    limits = [axis.images[0].get_clim() for axis in figure.axes]
+    assert limits == [(-1, 1), (0, 255)]
+    assert [axis.get_title() for axis in figure.axes] == ["float", "bytes"]
+
+
+def test_epochs_are_shown_with_one_column_each(run_folder):
+    figure = show_epochs(run_folder, [1, 3])
+    assert [axis.get_title() for axis in figure.axes] == ["epoch 1", "epoch 3"]
+    assert figure.axes[0].images[0].get_array().shape == (4 * 32 + 3 * 2, 32)

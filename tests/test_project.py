@@ -1,0 +1,79 @@
+"""What holds the project together: committed notebooks, one list of dependencies, light files."""
+
+import re
+import subprocess
+import tomllib
+from itertools import chain
+
+import nbformat
+import pytest
+
+from gan_utils.settings import PROJECT_FOLDER
+
+NOTEBOOKS = sorted((PROJECT_FOLDER / "notebooks").glob("*.ipynb"))
+NAMES = ["01_explore_data", "02_define_models", "03_train", "04_evaluate"]
+
+
+def code_cells(path):
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def test_all_notebooks_are_there():
+    assert [path.stem for path in NOTEBOOKS] == NAMES
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)
+def test_notebook_is_committed_as_run_from_top_to_bottom(path):
+    cells = code_cells(path)
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    outputs = [output for cell in cells for output in cell.outputs]
+    assert not [output for output in outputs if output.output_type == "error" or output.get("name") == "stderr"]
+    assert path.stat().st_size < 600_000
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)
+def test_cells_whose_output_nbval_compares_have_one(path):
+    checked = [cell for cell in code_cells(path) if "nbval-check-output" in cell.metadata.get("tags", [])]
+    assert checked or path.stem == "03_train"  # nothing in a training run is equal in every profile
+    assert all(cell.outputs for cell in checked)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)
+def test_notebook_has_settings_and_no_path_of_one_machine(path):
+    assert sum("parameters" in cell.metadata.get("tags", []) for cell in code_cells(path)) == 1
+    text = path.read_text(encoding="utf-8")
+    assert str(PROJECT_FOLDER) not in text
+    assert not re.search(r'"/(home|Users|root|tmp)/', text)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)
+def test_pictures_that_notebooks_link_to_are_committed(path):
+    for target in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", path.read_text(encoding="utf-8")):
+        assert (path.parent / target).is_file(), target
+
+
+def test_conda_environment_repeats_no_package():
+    project = tomllib.loads((PROJECT_FOLDER / "pyproject.toml").read_text())["project"]
+    wanted = [*project["dependencies"], *chain(*project["optional-dependencies"].values())]
+    names = {re.match(r"[\w-]+", line)[0] for line in wanted}
+    lines = [line.strip("- ") for line in (PROJECT_FOLDER / "environment.yml").read_text().splitlines()]
+    assert not names & {re.split(r"[=<>\s]", line)[0] for line in lines if not line.startswith("#")}
+    assert "--editable .[test]" in " ".join(lines)
+
+
+def test_every_direct_dependency_has_a_tested_version():
+    project = tomllib.loads((PROJECT_FOLDER / "pyproject.toml").read_text())["project"]
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["test"]]
+    pinned = {line.split("==")[0].lower() for line in (PROJECT_FOLDER / "constraints.txt").read_text().splitlines()}
+    assert {re.match(r"[\w-]+", line)[0] for line in wanted} <= pinned
+
+
+def test_repository_stays_light():
+    listed = subprocess.run(["git", "-C", str(PROJECT_FOLDER), "ls-files", "-z"], capture_output=True, check=True)
+    paths = [PROJECT_FOLDER / name for name in listed.stdout.decode().split("\0") if name]
+    sizes = {path.name: path.stat().st_size for path in paths if path.exists()}
+    assert max(sizes.values()) < 4e6
+    assert sum(sizes.values()) < 25e6
+    assert not [name for name in sizes if name.endswith((".keras", ".h5", ".zip", ".npy", ".npz"))]

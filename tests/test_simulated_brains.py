@@ -1,0 +1,174 @@
+"""Tests of the simulated brains: small pictures and few people, so that all of them take seconds."""
+
+import re
+import warnings
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gan_utils import simulated_brains
+from gan_utils.simulated_brains import SLICES_PER_PERSON, simulate_brain, write_simulated_brains
+
+SIZE = 64
+
+
+@pytest.fixture(scope="module")
+def people() -> list[np.ndarray]:
+    return [simulate_brain(person, SIZE) for person in range(1, 5)]
+
+
+def likeness(first: np.ndarray, second: np.ndarray) -> float:
+    return np.corrcoef(first.ravel(), second.ravel())[0, 1]
+
+
+def test_shape_type_and_range(people):
+    for slices in people:
+        assert slices.shape == (SLICES_PER_PERSON, SIZE, SIZE)
+        assert slices.dtype == np.uint8
+        assert (slices.max(axis=(1, 2)) > 120).all()  # every slice shows something bright
+        assert slices.std() > 30
+
+
+def test_same_person_twice_is_the_same(people):
+    np.testing.assert_array_equal(simulate_brain(1, SIZE), people[0])
+
+
+def test_people_and_seeds_differ(people):
+    others = [*people[1:], simulate_brain(1, SIZE, seed=2)]
+    for other in others:
+        assert likeness(people[0], other) < 0.95
+        assert np.abs(people[0].astype(int) - other).mean() > 5
+
+
+def test_neighbouring_slices_are_more_alike_than_people(people):
+    neighbours = [likeness(slices[n], slices[n + 1]) for slices in people for n in range(0, 31, 6)]
+    strangers = [likeness(a[n], b[n]) for a in people for b in people if a is not b for n in range(0, 31, 6)]
+    assert min(neighbours) > np.mean(strangers) + 0.05
+    assert np.mean(neighbours) > 0.95
+
+
+def test_same_anatomy_at_another_size(people):
+    doubled = simulate_brain(2, 2 * SIZE).reshape(SLICES_PER_PERSON, SIZE, 2, SIZE, 2).mean(axis=(2, 4))
+    assert likeness(doubled, people[1]) > 0.97
+
+
+def test_size_that_divides_nothing():
+    assert simulate_brain(3, 45).shape == (SLICES_PER_PERSON, 45, 45)
+
+
+def test_black_border_and_share_of_black(people):
+    for slices in people:
+        border = np.concatenate([slices[:, 0], slices[:, -1], slices[:, :, 0], slices[:, :, -1]], axis=1)
+        assert border.mean() < 10
+        assert 0.35 < (slices < 13).mean() < 0.65  # 13 is 5 % of the range
+
+
+def test_nose_to_the_right(people):
+    inside = np.mean(people, axis=(0, 1)) > 40
+    height, width = (np.ptp(np.flatnonzero(inside.any(axis))) for axis in (1, 0))
+    assert width > 1.1 * height  # heads are longer than wide
+    head, _ = simulated_brains._make_head(np.random.default_rng(3), 0.5, SIZE, 2)
+    up, across, forward = head.points  # MNI mm
+    assert (up[-1] > up[0]).all()
+    assert (across[:, -1] > across[:, 0]).all()
+    assert (forward[:, :, -1] > forward[:, :, 0]).all()
+
+
+def test_white_matter_is_brighter_than_grey_than_fluid(monkeypatch):
+    """Mean brightness where the template, bent to the person, is almost surely one tissue."""
+    heads = []
+    make_head = simulated_brains._make_head
+
+    def remembering(*arguments):
+        heads.append(make_head(*arguments))
+        return heads[-1]
+
+    monkeypatch.setattr(simulated_brains, "_make_head", remembering)
+    template = simulated_brains._template()
+    for person in (1, 2):
+        picture = simulate_brain(person, 128)
+        head, window = heads[-1]
+        picture = picture[:, *window]
+        deep = head.head_distance < -30  # mm; basal ganglia and ventricles, not the person's own folds
+        grey, white = (v.sample(head.points) for v in (template.grey_matter, template.white_matter))
+        tissue = deep & (head.ventricle_distance > 3)
+        fluid_mean = picture[deep & (head.ventricle_distance < -1.5)].mean()
+        grey_mean, white_mean = picture[tissue & (grey > 0.9)].mean(), picture[tissue & (white > 0.95)].mean()
+        assert fluid_mean + 30 < grey_mean
+        assert grey_mean + 30 < white_mean
+
+
+def test_ventricles_grow_with_age():
+    def volume(age: float) -> float:
+        head, _ = simulated_brains._make_head(np.random.default_rng(5), age, SIZE, 2)
+        return (head.ventricle_distance < 0).sum()
+
+    young, old = volume(0.0), volume(1.0)
+    assert old > 2 * young > 0
+
+
+def test_no_warnings():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        simulate_brain(7, 32)
+
+
+def test_files_counts_and_split(tmp_path, capsys):
+    calls = []
+    new = tmp_path / "new" / "brains"
+    folder = write_simulated_brains(new, 32, people=10, progress=lambda *call: calls.append(call))
+    assert folder == new
+    assert "SIMULATED" in capsys.readouterr().out
+    assert calls == [(done, 10) for done in range(1, 11)]
+    assert [path.name for path in folder.parent.iterdir()] == ["brains"]  # no temporary folder left
+
+    expected = {"train": range(1, 9), "validate": [9], "test": [10]}
+    root = folder / "keras_png_slices_data"
+    assert {path.name for path in root.iterdir()} == {f"keras_png_slices_{name}" for name in expected}
+    for name, persons in expected.items():
+        files = {path.name for path in (root / f"keras_png_slices_{name}").iterdir()}
+        assert files == {f"case_{i:03d}_slice_{n}.nii.png" for i in persons for n in range(SLICES_PER_PERSON)}
+
+    with Image.open(root / "keras_png_slices_validate" / "case_009_slice_7.nii.png") as picture:
+        assert picture.mode == "L"
+        np.testing.assert_array_equal(np.asarray(picture), simulate_brain(9, 32)[7])
+    readme = (folder / "README.txt").read_text()
+    assert re.search("simulated", readme, re.IGNORECASE)
+    assert "image_size=32, people=10, seed=1" in readme
+
+
+def test_three_people_give_one_each(tmp_path):
+    folder = write_simulated_brains(str(tmp_path / "brains"), 32, people=3)
+    counts = [len(list(path.iterdir())) for path in (folder / "keras_png_slices_data").iterdir()]
+    assert counts == [SLICES_PER_PERSON] * 3
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_interruption_leaves_nothing(tmp_path, error):
+    def interrupt(done: int, total: int) -> None:
+        if done == 1:
+            raise error
+
+    with pytest.raises(error):
+        write_simulated_brains(tmp_path / "brains", 32, people=4, progress=interrupt)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_existing_folder_is_left_alone(tmp_path):
+    (tmp_path / "mine.txt").write_text("keep")
+    with pytest.raises(FileExistsError, match="delete it"):
+        write_simulated_brains(tmp_path, 32, people=3)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_wrong_arguments(tmp_path):
+    with pytest.raises(ValueError, match="at least 32"):
+        simulate_brain(1, 31)
+    with pytest.raises(ValueError, match="0 or more"):
+        simulate_brain(-1, 32)
+    with pytest.raises(ValueError, match="at least 32"):
+        write_simulated_brains(tmp_path / "brains", 16)
+    with pytest.raises(ValueError, match="at least 3:"):
+        write_simulated_brains(tmp_path / "brains", 32, people=2)
+    assert list(tmp_path.iterdir()) == []

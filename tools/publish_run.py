@@ -1,0 +1,59 @@
+"""Refresh what is committed from a finished run: the notebooks' outputs and the light showcase.
+
+    python tools/publish_run.py brain-baseline-quick        (`make notebooks` makes the run first)
+
+Only for runs on simulated people: pictures of real scans must not be committed.
+"""
+
+import shutil
+import sys
+
+import nbformat
+
+from gan_utils.runs import read_json
+from gan_utils.settings import PROJECT_FOLDER
+
+FILES = (
+    "model_progress.gif",
+    "loss_graph.png",
+    "ssim_graph.png",
+    "real_batch.png",
+    "example_output.png",
+    "SSIM.txt",
+    "history.csv",
+    "results.json",
+    "run.json",
+)
+EPOCHS = (1, 2, 3, 10, 25)
+
+
+def main(name):
+    run_folder = PROJECT_FOLDER / "epoch_images" / name
+    if not read_json(run_folder / "run.json")["data"]["simulated"]:
+        sys.exit(f"{name} was trained on real scans, which its notebooks show: not published")
+    showcase = PROJECT_FOLDER / "epoch_images" / "showcase" / name
+    shutil.rmtree(showcase, ignore_errors=True)
+    showcase.mkdir(parents=True)
+    grids = sorted(run_folder.glob("image_at_epoch_*.png"))
+    chosen = [grid for grid in grids if int(grid.stem[-4:]) in EPOCHS] + grids[-1:]
+    for path in [*(run_folder / file for file in FILES), *chosen]:
+        shutil.copy2(path, showcase)
+    for path in sorted((run_folder / "notebooks").glob("*.ipynb")):
+        notebook = nbformat.read(path, as_version=4)
+        link_gifs(notebook, f"../epoch_images/showcase/{name}/model_progress.gif")
+        nbformat.write(notebook, PROJECT_FOLDER / "notebooks" / path.name)
+    print(f"notebooks/ and {showcase.relative_to(PROJECT_FOLDER)} now show {name}")
+
+
+def link_gifs(notebook, target):
+    """Replace GIFs in outputs by a link to the showcase: with megabytes inside, GitHub shows no notebook."""
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            if "image/gif" in output.get("data", {}):
+                output.data = {"text/markdown": f"![Progress over all epochs]({target})", "text/plain": "Progress GIF"}
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    main(sys.argv[1])
