@@ -8,7 +8,8 @@ PYTHON ?= python3
 comma := ,
 VENV := .venv
 RUN_PYTHON := $(VENV)/bin/python
-INSTALLED := $(VENV)/installed$(if $(GPU),-gpu)
+GPU_WANTED := $(filter-out 0,$(GPU))
+INSTALLED := $(VENV)/installed$(if $(GPU_WANTED),-gpu)
 
 # The notebooks read their defaults from these; empty ones count as not set.
 export GAN_EXPERIMENT := $(or $(EXPERIMENT),$(GAN_EXPERIMENT))
@@ -30,19 +31,20 @@ test: $(INSTALLED)
 	$(RUN_PYTHON) -m ruff check .
 	$(RUN_PYTHON) -m ruff format --check .
 	$(RUN_PYTHON) -m pytest tests
-	GAN_EXPERIMENT=brain GAN_PROFILE=smoke GAN_RECIPE=baseline GAN_DATA= GAN_OUTPUT=$(VENV)/tested_runs \
+	rm -rf $(VENV)/tested_runs
+	GAN_EXPERIMENT=brain GAN_PROFILE=smoke GAN_RECIPE=baseline GAN_DATA=simulated GAN_OUTPUT=$(VENV)/tested_runs \
 		$(RUN_PYTHON) -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=300 notebooks
 
 # A quick run on simulated people, whose outputs and pictures are then committed.
 notebooks: $(INSTALLED)
-	@GAN_EXPERIMENT=brain GAN_PROFILE=quick GAN_RECIPE=baseline GAN_DATA= $(RUN_PYTHON) -m gan_utils
+	@GAN_EXPERIMENT=brain GAN_PROFILE=quick GAN_RECIPE=baseline GAN_DATA=simulated $(RUN_PYTHON) -m gan_utils
 	$(RUN_PYTHON) tools/publish_run.py brain-baseline-quick
 
 $(INSTALLED): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14) and "Python 3.11, 3.12 or 3.13 is needed: make PYTHON=python3.11 ...")'
 	@echo "Installing into $(VENV): about 3 GB and two minutes, once."
 	$(PYTHON) -m venv $(VENV)
-	$(RUN_PYTHON) -m pip install --disable-pip-version-check --constraint constraints.txt --editable ".[test$(if $(GPU),$(comma)gpu)]"
+	$(RUN_PYTHON) -m pip install --disable-pip-version-check --constraint constraints.txt --editable ".[test$(if $(GPU_WANTED),$(comma)gpu)]"
 	@touch $@
 
 

@@ -8,7 +8,13 @@ dcgan             one training step, as a Keras model
 similarity        SSIM, the figure the published reports use
 callbacks         what happens after each epoch
 runs              the folder that holds everything a run leaves behind
+progress          lines that say how far long work has come
 figures           image grids, the progress GIF, the graphs
 
 `python -m gan_utils` runs all notebooks in order (`make run` calls it).
 """
+
+import os
+
+# Several notebooks may be open at once: none of them should take all of a GPU's memory.
+os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")

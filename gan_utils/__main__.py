@@ -12,7 +12,7 @@ import time
 
 import nbformat
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
+from nbclient.exceptions import CellExecutionError, DeadKernelError
 
 from gan_utils.progress import duration
 from gan_utils.runs import set_aside
@@ -24,20 +24,30 @@ TENSORFLOW_LOG = re.compile(
 )
 
 
+RESULTS = ("model_progress.gif", "loss_graph.png", "ssim_graph.png", "example_output.png", "results.json")
+SECONDS_BETWEEN_LINES = 20  # where lines cannot be overwritten, as in a log file
+
+
 class TalkingClient(NotebookClient):
     """Runs a notebook and repeats its updating lines (progress, time left) in the terminal."""
+
+    last_said = 0.0
 
     def process_message(self, message, cell, cell_index):
         content = message["content"]
         if message["msg_type"] == "update_display_data" and set(content["data"]) == {"text/plain"}:
-            say(content["data"]["text/plain"])
+            now = time.monotonic()
+            if sys.stdout.isatty() or now - self.last_said > SECONDS_BETWEEN_LINES:
+                self.last_said = now
+                say(content["data"]["text/plain"])
         return super().process_message(message, cell, cell_index)
 
 
 def say(text, end=""):
     """Overwrite the current line of a terminal; write a line a call anywhere else."""
     if sys.stdout.isatty():
-        print(f"\r\033[K{text[: os.get_terminal_size().columns - 1]}", end=end, flush=True)
+        fitting = text if end else text[: os.get_terminal_size().columns - 1]  # a line that wraps cannot be overwritten
+        print(f"\r\033[K{fitting}", end=end, flush=True)
     else:
         print(text, flush=True)
 
@@ -78,7 +88,7 @@ def main():
     parser = argparse.ArgumentParser(prog="python -m gan_utils", description=__doc__.splitlines()[0])
     for name, default in (("experiment", "brain"), ("profile", "quick"), ("recipe", "baseline"), ("data", "")):
         variable = f"GAN_{name.upper()}"
-        help_text = f"default: the environment variable {variable}, or else {default or 'simulated people'}"
+        help_text = f"default: the environment variable {variable}, or else {default or 'data/, else simulated people'}"
         parser.add_argument(f"--{name}", default=os.environ.get(variable) or default, help=help_text)
     choices = vars(parser.parse_args())
     try:
@@ -98,17 +108,13 @@ def main():
         try:
             run_notebook(path, folder / "notebooks")
         except CellExecutionError as error:
-            sys.exit(
-                f"\n{path.name} stopped, see {shown(folder / 'notebooks' / path.name)}:\n{error.ename}: {error.evalue}"
-            )
+            say("", end="\n")
+            sys.exit(f"{path.name} stopped, see {shown(folder / 'notebooks')}:\n{error.ename}: {error.evalue}")
+        except DeadKernelError:
+            say("", end="\n")
+            sys.exit(f"{path.name} was ended: by you, or by the system because memory ran out")
     say(f"Done in {duration(time.monotonic() - start)}. Results are in {shown(folder)}:", end="\n")
-    for name in (
-        "model_progress.gif",
-        "loss_graph.png",
-        "ssim_graph.png",
-        "example_output.png",
-        "results.json",
-    ):
+    for name in RESULTS:
         say(f"  {shown(folder / name)}", end="\n")
 
 

@@ -1,13 +1,15 @@
 """What happens around training: Keras callbacks that save pictures, measure, keep the history and show progress."""
 
 import csv
+import math
 import time
 
 import keras
+import numpy as np
 from IPython import get_ipython
 from IPython.display import Image, display
 
-from gan_utils.figures import epoch_image_path, save_image_grid
+from gan_utils.figures import PICTURE_WIDTH, epoch_image_path, save_image_grid
 from gan_utils.progress import UpdatingLine, duration, time_left
 from gan_utils.similarity import draw_reference_batches, ssim_with_batches
 
@@ -22,7 +24,7 @@ def fixed_latents(settings, images=16):
     Returns:
         float32 (images, latent_dim), standard normal.
     """
-    return keras.random.normal((images, settings.latent_dim), seed=settings.seed)
+    return np.random.default_rng(settings.seed).standard_normal((images, settings.latent_dim), dtype=np.float32)
 
 
 def training_callbacks(settings, folder, data):
@@ -76,7 +78,7 @@ class WriteHistory(keras.callbacks.Callback):
     """Writes a line an epoch to a CSV file: epoch (from 1), the means of both losses, SSIM, seconds so far.
 
     Args:
-        path: the CSV file; an existing one is replaced.
+        path: the CSV file. Epoch 1 begins it anew; training that goes on from a later epoch adds to it.
     """
 
     columns = ("epoch", "generator_loss", "discriminator_loss", "ssim", "seconds")
@@ -87,10 +89,11 @@ class WriteHistory(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         self.start = time.monotonic()
-        self.write("w", self.columns)
 
     def on_epoch_end(self, epoch, logs):
-        figures = [f"{logs[name]:.6g}" for name in self.columns[1:-1]]
+        if epoch == 0 or not self.path.exists():
+            self.write("w", self.columns)
+        figures = [f"{logs.get(name, math.nan):.6g}" for name in self.columns[1:-1]]
         self.write("a", [epoch + 1, *figures, f"{time.monotonic() - self.start:.1f}"])
 
     def write(self, mode, row):
@@ -111,6 +114,8 @@ class ShowProgress(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         self.start = time.monotonic()
+        self.steps_done = -1
+        self.epochs_done = 0
         self.line = UpdatingLine()
         self.picture = None
         self.losses = ""
@@ -119,18 +124,24 @@ class ShowProgress(keras.callbacks.Callback):
         self.epoch = epoch
 
     def on_train_batch_begin(self, batch, logs=None):
-        if self.line.is_due():
-            epochs, steps = self.params["epochs"], self.params["steps"]
-            left = time_left(self.start, self.epoch * steps + batch, epochs * steps)
+        epochs, steps = self.params["epochs"], self.params["steps"]
+        self.steps_done += 1
+        if self.steps_done == 1:
+            self.first_step_done = time.monotonic()  # TensorFlow builds its graph in the first step, which takes long
+        if self.steps_done > 1 and self.line.is_due():
+            steps_left = epochs * steps - self.epoch * steps - batch
+            left = time_left(self.first_step_done, self.steps_done - 1, self.steps_done - 1 + steps_left)
             self.line.show(f"epoch {self.epoch + 1} of {epochs}, step {batch} of {steps}, {left} left{self.losses}")
 
     def on_epoch_end(self, epoch, logs):
+        self.epochs_done += 1
         self.losses = (
             f"; last epoch: generator loss {logs['generator_loss']:.3f}, discriminator loss "
-            f"{logs['discriminator_loss']:.3f}, SSIM {logs['ssim']:.3f}"
+            f"{logs['discriminator_loss']:.3f}, SSIM {logs.get('ssim', math.nan):.3f}"
         )
         if get_ipython():
-            picture = Image(filename=epoch_image_path(self.folder, epoch + 1), alt=f"images after epoch {epoch + 1}")
+            path, words = epoch_image_path(self.folder, epoch + 1), f"generated images after epoch {epoch + 1}"
+            picture = Image(filename=path, alt=words, width=PICTURE_WIDTH)
             if self.picture is None:
                 self.picture = display(picture, display_id=True)
             else:
@@ -138,4 +149,4 @@ class ShowProgress(keras.callbacks.Callback):
 
     def on_train_end(self, logs=None):
         taken = duration(time.monotonic() - self.start)
-        self.line.show(f"{self.epoch + 1} epochs in {taken}{self.losses}", last=True)
+        self.line.show(f"{self.epochs_done} epochs in {taken}{self.losses}", last=True)

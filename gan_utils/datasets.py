@@ -12,8 +12,9 @@ from PIL import Image
 
 from gan_utils.progress import ProgressLine
 from gan_utils.settings import project_path
-from gan_utils.simulated_brains import write_simulated_brains
+from gan_utils.simulated_brains import SIMULATED_MARK, write_simulated_brains
 
+SIMULATED = "simulated"  # as the data folder: simulated people even where data/ holds real slices
 OASIS_FOLDER = "keras_png_slices_data"
 OASIS_SPLITS = {split: f"keras_png_slices_{split}" for split in ("train", "validate", "test")}
 OASIS_NAME = re.compile(r"case_(?P<person>\d+)_slice_(?P<slice>\d+)\.nii\.png")
@@ -75,7 +76,7 @@ def load_slices(settings):
     """Find the slices that the settings ask for (simulating people where there are none) and load them.
 
     Args:
-        settings: `Settings`; uses data, image_size, simulated_people and seed.
+        settings: `Settings`; uses data, image_size and simulated_people.
 
     Returns:
         `SliceData`, whose images have settings.image_size pixels a side.
@@ -102,7 +103,7 @@ def load_slices(settings):
 
 def find_slices(settings):
     """The folder that holds the three splits, and whether its people are simulated."""
-    if settings.data:
+    if settings.data and settings.data != SIMULATED:
         root = project_path(settings.data)
         if not root.is_dir():
             raise DataError(
@@ -110,22 +111,29 @@ def find_slices(settings):
                 f"{OASIS_TREE}"
             )
         if folder := find_oasis_folder(root):
-            return folder, False
+            return folder, is_simulated(folder)
         inside = ", ".join(sorted(path.name for path in root.iterdir())[:5]) or "nothing"
         raise DataError(
             f"No {OASIS_SPLITS['train']} folder in {root}, which holds: {inside}. "
             f"Point DATA at the folder that holds {OASIS_FOLDER}.\n{OASIS_TREE}"
         )
-    if folder := find_oasis_folder(project_path("data")):
-        return folder, False
+    if not settings.data and (folder := find_oasis_folder(project_path("data"))):
+        return folder, is_simulated(folder)
     root = project_path("data") / f"simulated_brains_{settings.image_size}px_{settings.simulated_people}people"
     if not root.exists():
         root.parent.mkdir(exist_ok=True)
-        with ProgressLine("Simulating people") as progress:
+        with ProgressLine("Simulating people, no real scans") as progress:
             write_simulated_brains(
                 root, settings.image_size, people=settings.simulated_people, progress=progress.update
             )
-    return find_oasis_folder(root), True
+    if folder := find_oasis_folder(root):
+        return folder, True
+    raise DataError(f"{root} holds no slices any more. Delete the folder, and it will be made anew.")
+
+
+def is_simulated(folder):
+    """Whether the splits in `folder` were written by `write_simulated_brains`, wherever they were moved since."""
+    return (folder / SIMULATED_MARK).exists()
 
 
 def find_oasis_folder(root):
@@ -262,7 +270,8 @@ def training_batches(images, settings):
         raise ValueError(
             f"{len(images)} training images do not fill a batch of {settings.batch_size}: choose a smaller batch_size"
         )
-    images = tf.constant(images)
+    with tf.device("CPU"):  # a GPU's memory is for the networks
+        images = tf.constant(images)
     numbers = tf.data.Dataset.range(len(images)).shuffle(len(images), seed=settings.seed)
     if settings.steps_per_epoch:
         numbers = numbers.repeat()

@@ -8,9 +8,9 @@ import numpy as np
 from IPython.display import Markdown
 from PIL import Image, ImageDraw
 
-GREY = {"cmap": "gray", "vmin": -1, "vmax": 1}  # fixed limits, so that pictures can be compared
+UNIT_RANGE, BYTE_RANGE = {"vmin": -1, "vmax": 1}, {"vmin": 0, "vmax": 255}  # fixed: pictures can be compared
 GRID_COLUMNS, GRID_GAP = 4, 2  # images in a row, grey pixels between them
-GIF_WIDTH = 520  # pixels; larger frames only make a heavier file
+PICTURE_WIDTH = 520  # pixels, of GIFs and in notebooks; larger frames only make a heavier file
 GIF_GREY_LEVELS = 32
 CAPTION_HEIGHT = 16  # pixels
 
@@ -67,11 +67,11 @@ def save_progress_gif(folder, epochs, seconds=12.0):
 
 
 def captioned_frame(path, caption):
-    """uint8 frame of at most GIF_WIDTH pixels with a caption above; few grey levels make a GIF half as heavy."""
+    """uint8 frame of at most PICTURE_WIDTH pixels with a caption above; few grey levels make a GIF half as heavy."""
     with Image.open(path) as picture:
         picture = picture.convert("L")
-        if picture.width > GIF_WIDTH:
-            size = GIF_WIDTH, round(picture.height * GIF_WIDTH / picture.width)
+        if picture.width > PICTURE_WIDTH:
+            size = PICTURE_WIDTH, round(picture.height * PICTURE_WIDTH / picture.width)
             picture = picture.resize(size, Image.Resampling.LANCZOS)
     step = 255 / (GIF_GREY_LEVELS - 1)
     levels = (np.round(np.asarray(picture) / step) * step).astype(np.uint8)
@@ -81,7 +81,7 @@ def captioned_frame(path, caption):
     return np.asarray(frame)
 
 
-def show_images(images, titles=None, columns=8, size=1.6):
+def show_images(images, titles=None, columns=8, size=1.0):
     """A figure of images, each under its title.
 
     Args:
@@ -95,7 +95,7 @@ def show_images(images, titles=None, columns=8, size=1.6):
     """
     columns = min(columns, len(images))
     rows = -(-len(images) // columns)
-    height = size * (1.15 if titles is not None else 1.0)
+    height = size + (0.25 if titles is not None else 0.0)
     figure, axes = plt.subplots(
         rows, columns, figsize=(columns * size, rows * height), layout="constrained", squeeze=False
     )
@@ -103,11 +103,16 @@ def show_images(images, titles=None, columns=8, size=1.6):
         axis.axis("off")
     for number, (axis, image) in enumerate(zip(axes.flat, images, strict=False)):
         image = np.asarray(image)
-        limits = {"cmap": "gray", "vmin": 0, "vmax": 255} if image.dtype == np.uint8 else GREY
-        axis.imshow(image.squeeze(), **limits)
+        limits = BYTE_RANGE if image.dtype == np.uint8 else UNIT_RANGE
+        axis.imshow(image.squeeze(), cmap="gray", interpolation=interpolation(image, size), **limits)
         if titles is not None:
             axis.set_title(titles[number], fontsize=9)
     return figure
+
+
+def interpolation(image, inches):
+    """Show pixels as they are where there is room; else average them, for dropped pixels make false patterns."""
+    return "nearest" if image.shape[0] <= inches * plt.rcParams["figure.dpi"] else "auto"
 
 
 def read_history(folder):
@@ -131,7 +136,8 @@ def plot_ssim(history, references, path=None):
 
     Args:
         history: from `read_history`.
-        references: {label: SSIM} of images that any generator has to be compared with.
+        references: {label: (SSIM, spread)} of images that any generator has to be compared with; the spread, the
+            standard deviation over draws or 0, is drawn as a band.
         path: where to save the figure, or None.
 
     Returns:
@@ -139,9 +145,10 @@ def plot_ssim(history, references, path=None):
     """
     figure, axis = plt.subplots(figsize=(7, 4), layout="constrained")
     axis.plot(history["epoch"], history["ssim"], "o-", markersize=3, label="generated images")
-    for number, (label, value) in enumerate(references.items()):
-        style = ("--", "-.", ":", (0, (5, 1)))[number % 4]
-        axis.axhline(value, color=f"C{number + 1}", linestyle=style, label=f"{label}: {value:.3f}")
+    for number, (label, (value, spread)) in enumerate(references.items()):
+        color, style = f"C{number + 1}", ("--", "-.", ":", (0, (5, 1)))[number % 4]
+        axis.axhline(value, color=color, linestyle=style, label=f"{label}: {value:.3f}")
+        axis.axhspan(value - spread, value + spread, color=color, alpha=0.15, linewidth=0)
     axis.set(
         xlabel="epoch",
         ylabel="SSIM (maximum over all pairs)",
@@ -169,9 +176,9 @@ def show_epochs(folder, epochs):
     """
     grids = [imageio.imread(epoch_image_path(folder, epoch)) for epoch in epochs]
     width = (grids[0].shape[1] + GRID_GAP) // GRID_COLUMNS - GRID_GAP
-    figure, axes = plt.subplots(1, len(epochs), figsize=(1.5 * len(epochs), 6.4), layout="constrained", squeeze=False)
+    figure, axes = plt.subplots(1, len(epochs), figsize=(1.2 * len(epochs), 5.1), layout="constrained", squeeze=False)
     for axis, grid, epoch in zip(axes.flat, grids, epochs, strict=True):
-        axis.imshow(grid[:, :width], cmap="gray", vmin=0, vmax=255)
+        axis.imshow(grid[:, :width], cmap="gray", interpolation=interpolation(grid, 4.8), **BYTE_RANGE)
         axis.set_title(f"epoch {epoch}", fontsize=9)
         axis.axis("off")
     return figure

@@ -33,6 +33,9 @@ def start_run(settings, data):
         {
             "settings": dataclasses.asdict(settings),
             "data": {
+                "folder": str(data.folder.relative_to(PROJECT_FOLDER))
+                if data.folder.is_relative_to(PROJECT_FOLDER)
+                else str(data.folder),
                 "simulated": data.simulated,
                 "slices": {name: len(split) for name, split in splits.items()},
                 "people": {name: len(set(split.people.tolist())) for name, split in splits.items()},
@@ -73,6 +76,8 @@ def finish_run(folder, seconds, images_seen):
 def open_run(settings):
     """Folder and settings of the finished run that `settings` name, as notebook 03 left them.
 
+    Their `data` is the folder that the run was trained on, so that it is judged by the same people.
+
     Raises:
         FileNotFoundError: there is no such run; train it first.
     """
@@ -82,8 +87,8 @@ def open_run(settings):
             f"No finished run in {folder.parent.name}/{folder.name}. Run 03_train.ipynb first, with the same "
             "experiment, profile and recipe."
         )
-    saved = read_json(folder / "run.json")["settings"]
-    return folder, Settings(**{**saved, "output": settings.output})
+    notes = read_json(folder / "run.json")
+    return folder, Settings(**{**notes["settings"], "output": settings.output, "data": notes["data"]["folder"]})
 
 
 def save_results(folder, **results):

@@ -6,7 +6,7 @@ nonlinear symmetric; Fonov et al. 2011, doi 10.1016/j.neuroimage.2010.07.033) wi
   2. a cortex of its own: sulci are the zero surfaces of a random field, the grey ribbon follows them;
   3. a head around the brain: cerebrospinal fluid, skull with marrow, muscle, fat and skin as shells;
   4. a scan of its own: contrast, bias field, blur of the scanner and Rician noise.
-Built up in notebooks/01_explore_data.ipynb.
+Used in notebooks/01_explore_data.ipynb.
 
 Voxels are ordered (z, x, y): slice from low to high, row from left to right of the person, column from
 the back of the head to the nose. Lengths are in mm unless a name or comment says px.
@@ -34,7 +34,8 @@ CORTEX_THICKNESS = 2.5  # mm of grey matter between the pia and the white matter
 NODE_STEP = 3.0  # mm between the nodes on which shapes are worked out: shapes are smooth
 FINE_SIZE = 128  # px; smaller pictures are averaged from one of twice the size, larger ones need not be
 
-README = """SIMULATED brain slices. No picture here shows a real person.
+SIMULATED_MARK = "SIMULATED.txt"  # lies in every simulated set, so that it is never taken for real scans
+SIMULATED_TEXT = """SIMULATED brain slices. No picture here shows a real person.
 
 Made by gan_utils/simulated_brains.py of the DCGAN tutorial from the MNI152 tissue maps in nilearn:
 write_simulated_brains(folder, image_size={size}, people={people}, seed={seed})
@@ -393,7 +394,7 @@ def _check_size(image_size: int) -> None:
 def simulate_brain(person: int, image_size: int = 256, seed: int = 1) -> np.ndarray:
     """Make the axial T1 slices of one simulated person, nose to the right.
 
-    Built up in notebooks/01_explore_data.ipynb. Sources: MNI152 template of Fonov et al. 2011 (doi
+    Used in notebooks/01_explore_data.ipynb. Sources: MNI152 template of Fonov et al. 2011 (doi
     10.1016/j.neuroimage.2010.07.033), noise after Gudbjartsson & Patz 1995 (doi 10.1002/mrm.1910340618),
     deformation after Arsigny et al. 2006 (doi 10.1007/11866565_113).
 
@@ -470,8 +471,8 @@ def write_simulated_brains(
     """Write simulated people as 8-bit grey PNG files, laid out like the OASIS slices.
 
     The files are keras_png_slices_data/keras_png_slices_{train,validate,test}/case_{id}_slice_{n}.nii.png
-    below `folder`, with a README.txt that says they are simulated. They are written to a folder beside
-    `folder` that is renamed at the end, so an interruption leaves no half set. Built up in
+    below `folder`, with a file SIMULATED.txt beside the splits that says what they are. They are written to
+    a folder beside `folder` that is renamed at the end, so an interruption leaves no half set. Used in
     notebooks/01_explore_data.ipynb.
 
     Args:
@@ -494,12 +495,13 @@ def write_simulated_brains(
     _check_size(image_size)
     if folder.exists():
         raise FileExistsError(f"{folder} exists already; use it, or delete it to have it made anew")
-    print(f"Making SIMULATED brains (no real people): {people} x {SLICES_PER_PERSON} slices, {image_size} px")
     folder.parent.mkdir(parents=True, exist_ok=True)
     unfinished = Path(tempfile.mkdtemp(prefix=f"{folder.name}_unfinished_", dir=folder.parent))
     try:
         _write_people(unfinished, image_size, people, seed, progress)
-        (unfinished / "README.txt").write_text(README.format(size=image_size, people=people, seed=seed))
+        (unfinished / "keras_png_slices_data" / SIMULATED_MARK).write_text(
+            SIMULATED_TEXT.format(size=image_size, people=people, seed=seed)
+        )
         unfinished.chmod(0o755)  # mkdtemp makes folders that only their owner may read
         unfinished.rename(folder)
     finally:

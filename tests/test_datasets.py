@@ -8,6 +8,7 @@ from conftest import make_oasis_folder
 from gan_utils import datasets
 from gan_utils.datasets import DataError, load_slices, scale_to_unit_range, training_batches
 from gan_utils.settings import choose_settings
+from gan_utils.simulated_brains import write_simulated_brains
 
 
 def settings_for(folder, **changes):
@@ -61,6 +62,28 @@ def test_people_are_simulated_where_there_is_no_data(tmp_path, monkeypatch):
     assert data.train.images.shape == (32, 32, 32, 1)
     again = load_slices(settings)
     np.testing.assert_array_equal(data.test.images, again.test.images)
+    assert "simulated_brains_32px_3people" in str(data.folder)
+
+
+@pytest.mark.parametrize("place", ["data", "data/keras_png_slices_data", "my scans"])
+def test_simulated_people_are_called_so_wherever_they_were_moved(tmp_path, monkeypatch, place):
+    monkeypatch.setattr(datasets, "project_path", lambda path: tmp_path / path)
+    write_simulated_brains(tmp_path / "made", 32, people=3)
+    (tmp_path / place).mkdir(parents=True)
+    (tmp_path / "made" / "keras_png_slices_data").rename(tmp_path / place / "keras_png_slices_data")
+    assert load_slices(settings_for("my scans" if place == "my scans" else None, image_size=32)).simulated
+
+
+def test_simulated_people_can_be_asked_for_where_there_are_real_slices(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets, "project_path", lambda path: tmp_path / path)
+    make_oasis_folder(tmp_path / "data" / "keras_png_slices_data")
+    assert load_slices(settings_for("simulated", image_size=32, simulated_people=3)).simulated
+
+
+def test_emptied_folder_of_simulated_people_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets, "project_path", lambda path: tmp_path / path)
+    (tmp_path / "data" / "simulated_brains_40px_10people").mkdir(parents=True)
+    assert_refused(None, "simulated_brains_40px_10people", "Delete the folder")
 
 
 def test_label_maps_beside_the_images_are_not_read(oasis_folder):

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from gan_utils.figures import (
-    GIF_WIDTH,
+    PICTURE_WIDTH,
     epoch_image_path,
     image_grid,
     plot_losses,
@@ -60,7 +60,7 @@ def test_gif_has_a_frame_for_each_named_epoch_and_holds_the_last(run_folder):
 
 def test_gif_of_large_images_stays_small(tmp_path):
     save_image_grid(epoch_image_path(tmp_path, 1), np.zeros((16, 256, 256, 1)))
-    assert imageio.imread(save_progress_gif(tmp_path, [1])).shape[-2] == GIF_WIDTH
+    assert imageio.imread(save_progress_gif(tmp_path, [1])).shape[-2] == PICTURE_WIDTH
 
 
 def test_gif_of_a_single_epoch(run_folder):
@@ -71,7 +71,9 @@ def test_graphs_show_what_the_history_holds(run_folder):
     history = read_history(run_folder)
     losses = plot_losses(history, run_folder / "loss_graph.png").axes[0]
     assert [line.get_ydata().tolist() for line in losses.lines[:2]] == [[0.7, 0.8, 0.9], [1.4, 1.3, 1.2]]
-    graph = plot_ssim(history, {"black image": 0.58, "held-out people": 0.6}, run_folder / "ssim_graph.png").axes[0]
+    graph = plot_ssim(
+        history, {"black image": (0.58, 0), "held-out people": (0.6, 0.02)}, run_folder / "ssim_graph.png"
+    ).axes[0]
     assert graph.lines[0].get_ydata().tolist() == [0.1, 0.2, 0.3]
     assert [line.get_ydata()[0] for line in graph.lines[1:]] == [0.58, 0.6]
     for name in ("loss_graph.png", "ssim_graph.png"):

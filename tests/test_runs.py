@@ -17,6 +17,7 @@ def test_run_notes_say_how_it_was_made(settings):
     assert folder.name == "brain-baseline-smoke"
     assert notes["settings"]["image_size"] == settings.image_size
     assert notes["data"] == {
+        "folder": settings.data,
         "simulated": False,
         "slices": {"train": 9, "validate": 6, "test": 3},
         "people": {"train": 3, "validate": 2, "test": 1},
@@ -42,6 +43,15 @@ def test_run_is_opened_with_the_settings_it_was_made_with(settings):
     folder = start_run(changed, load_slices(changed))
     (folder / "generator.keras").write_text("stands for a trained generator")
     assert open_run(settings) == (folder, changed)
+
+
+def test_run_is_judged_on_the_data_it_was_trained_on(settings, oasis_folder):
+    """Also where the folder was found rather than named, and would be found elsewhere by now."""
+    data = load_slices(settings)
+    found = choose_settings("brain", "smoke", output=settings.output)
+    folder = start_run(found, data)
+    (folder / "generator.keras").write_text("stands for a trained generator")
+    assert open_run(found)[1].data == str(oasis_folder)
 
 
 def test_missing_run_names_the_notebook_to_run(settings):

@@ -39,10 +39,22 @@ def main(name):
     for path in [*(run_folder / file for file in FILES), *chosen]:
         shutil.copy2(path, showcase)
     for path in sorted((run_folder / "notebooks").glob("*.ipynb")):
-        notebook = nbformat.read(path, as_version=4)
-        link_gifs(notebook, f"../epoch_images/showcase/{name}/model_progress.gif")
-        nbformat.write(notebook, PROJECT_FOLDER / "notebooks" / path.name)
+        executed = nbformat.read(path, as_version=4)
+        link_gifs(executed, f"../epoch_images/showcase/{name}/model_progress.gif")
+        target = PROJECT_FOLDER / "notebooks" / path.name
+        notebook = nbformat.read(target, as_version=4)
+        copy_outputs(executed, notebook, path.name)
+        nbformat.write(notebook, target)
     print(f"notebooks/ and {showcase.relative_to(PROJECT_FOLDER)} now show {name}")
+
+
+def copy_outputs(executed, notebook, name):
+    """Give the notebook the outputs of its executed copy; its text may have been edited since, its code not."""
+    cells, done = ([cell for cell in book.cells if cell.cell_type == "code"] for book in (notebook, executed))
+    if [cell.source for cell in cells] != [cell.source for cell in done]:
+        sys.exit(f"the code of {name} has changed since the run: run it again")
+    for cell, source in zip(cells, done, strict=True):
+        cell.outputs, cell.execution_count = source.outputs, source.execution_count
 
 
 def link_gifs(notebook, target):

@@ -1,0 +1,150 @@
+"""The command behind `make run`, and the tool that refreshes what is committed."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+
+import nbformat
+import pytest
+from nbclient.exceptions import CellExecutionError
+
+from gan_utils.__main__ import drop_tensorflow_log, run_notebook
+from gan_utils.progress import ProgressLine, duration
+from gan_utils.settings import PROJECT_FOLDER
+
+
+def write_notebook(path, *cells):
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    nbformat.write(notebook, path)
+    return path
+
+
+def run_command(*arguments):
+    command = [sys.executable, "-m", "gan_utils", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=PROJECT_FOLDER)
+
+
+def test_notebook_is_kept_with_its_outputs_and_its_progress_is_told(tmp_path, capsys):
+    path = write_notebook(
+        tmp_path / "01_a.ipynb",
+        "from gan_utils.progress import UpdatingLine\nline = UpdatingLine()\nline.show('begun')\nline.show('half way')",
+        "import os; print(os.path.basename(os.getcwd()))",
+    )
+    run_notebook(path, tmp_path / "notebooks")
+    cells = nbformat.read(tmp_path / "notebooks" / "01_a.ipynb", as_version=4).cells
+    assert [cell.execution_count for cell in cells] == [1, 2]
+    assert cells[0].outputs[0].data["text/plain"] == "half way"
+    assert cells[1].outputs[0].text.strip() == tmp_path.name  # the kernel starts beside the notebook
+    shown = capsys.readouterr().out
+    assert "half way" in shown
+    assert "01_a.ipynb: " in shown
+
+
+def test_failing_notebook_is_kept_with_its_error(tmp_path):
+    path = write_notebook(
+        tmp_path / "01_a.ipynb", "print('so far')", "raise ValueError('no such folder')", "print('after')"
+    )
+    with pytest.raises(CellExecutionError, match="no such folder"):
+        run_notebook(path, tmp_path / "notebooks")
+    cells = nbformat.read(tmp_path / "notebooks" / "01_a.ipynb", as_version=4).cells
+    assert cells[1].outputs[0].output_type == "error"
+    assert not cells[2].outputs
+
+
+def test_only_tensorflow_start_up_messages_are_dropped():
+    log = "WARNING: All log messages before absl::InitializeLog() is called ...\nI0000 00:00:17 port.cc\n"
+    texts = [log, "UserWarning: mind this\n", log + "UserWarning: mind this\n"]
+    outputs = [nbformat.v4.new_output("stream", name="stderr", text=text) for text in texts]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("", outputs=outputs)])
+    drop_tensorflow_log(notebook)
+    assert [output.text for output in notebook.cells[0].outputs] == texts[1:]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [(["--experiment", "knee"], "not part of the tutorial yet"), (["--profile", "fast"], "quick")],
+)
+def test_wrong_choice_ends_in_one_clear_line(arguments, expected):
+    run = run_command(*arguments)
+    assert run.returncode != 0
+    assert run.stderr.startswith("Cannot start: ")
+    assert "Traceback" not in run.stderr
+    assert expected in run.stderr
+    assert len(run.stderr.splitlines()) == 1
+
+
+def fail_after_one_of_three():
+    with ProgressLine("Writing") as progress:
+        progress.update(1, 3)
+        raise OSError("disk")
+
+
+def test_progress_line_tells_how_it_ended(capsys):
+    with ProgressLine("Loading") as progress:
+        progress.update(3, 3)
+    with pytest.raises(OSError, match="disk"):
+        fail_after_one_of_three()
+    shown = capsys.readouterr().err
+    assert "Loading: 3 in 0 s" in shown
+    assert "Writing: 1 stopped after 0 s" in shown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(0.4, "0 s"), (59.6, "1 min 0 s"), (125, "2 min 5 s"), (3600 * 3 + 1260, "3 h 21 min")]
+)
+def test_durations_are_said_as_a_person_would(seconds, said):
+    assert duration(seconds) == said
+
+
+@pytest.fixture
+def publish_run(monkeypatch, tmp_path):
+    specification = importlib.util.spec_from_file_location("publish_run", PROJECT_FOLDER / "tools" / "publish_run.py")
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    monkeypatch.setattr(module, "PROJECT_FOLDER", tmp_path)
+    return module
+
+
+def make_finished_run(publish_run, project, simulated):
+    folder = project / "epoch_images" / "brain-baseline-quick"
+    (folder / "notebooks").mkdir(parents=True)
+    (project / "notebooks").mkdir()
+    for name in publish_run.FILES:
+        (folder / name).write_text(name)
+    (folder / "run.json").write_text(json.dumps({"data": {"simulated": simulated}}))
+    for epoch in range(1, 31):
+        (folder / f"image_at_epoch_{epoch:04d}.png").write_text(str(epoch))
+    gif = nbformat.v4.new_output("display_data", data={"image/gif": "R0lGODlh", "text/plain": "<Image>"})
+    cells = [nbformat.v4.new_code_cell("Image(gif)", execution_count=1, outputs=[gif])]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), folder / "notebooks" / "03_train.ipynb")
+    cells = [nbformat.v4.new_code_cell("Image(gif)"), nbformat.v4.new_markdown_cell("edited since")]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), project / "notebooks" / "03_train.ipynb")
+
+
+def test_published_run_is_light(publish_run, tmp_path):
+    make_finished_run(publish_run, tmp_path, simulated=True)
+    publish_run.main("brain-baseline-quick")
+    showcase = tmp_path / "epoch_images" / "showcase" / "brain-baseline-quick"
+    epochs = sorted(int(path.stem[-4:]) for path in showcase.glob("image_at_epoch_*.png"))
+    assert epochs == [1, 2, 3, 10, 25, 30]
+    published = (tmp_path / "notebooks" / "03_train.ipynb").read_text()
+    assert "image/gif" not in published
+    assert "../epoch_images/showcase/brain-baseline-quick/model_progress.gif" in published
+    assert "edited since" in published
+
+
+def test_outputs_of_other_code_are_not_published(publish_run, tmp_path):
+    make_finished_run(publish_run, tmp_path, simulated=True)
+    write_notebook(tmp_path / "notebooks" / "03_train.ipynb", "Image(other_gif)")
+    with pytest.raises(SystemExit, match="run it again"):
+        publish_run.main("brain-baseline-quick")
+    assert "image/gif" not in (tmp_path / "notebooks" / "03_train.ipynb").read_text()
+
+
+def test_run_on_real_scans_is_not_published(publish_run, tmp_path):
+    make_finished_run(publish_run, tmp_path, simulated=False)
+    with pytest.raises(SystemExit, match="real scans"):
+        publish_run.main("brain-baseline-quick")
+    assert "model_progress" not in (tmp_path / "notebooks" / "03_train.ipynb").read_text()
+    assert not (tmp_path / "epoch_images" / "showcase").exists()
