@@ -176,9 +176,9 @@ def show_epochs(folder, epochs):
     """
     grids = [imageio.imread(epoch_image_path(folder, epoch)) for epoch in epochs]
     width = (grids[0].shape[1] + GRID_GAP) // GRID_COLUMNS - GRID_GAP
-    figure, axes = plt.subplots(1, len(epochs), figsize=(len(epochs), 4.3), layout="constrained", squeeze=False)
+    figure, axes = plt.subplots(1, len(epochs), figsize=(0.8 * len(epochs), 3.5), layout="constrained", squeeze=False)
     for axis, grid, epoch in zip(axes.flat, grids, epochs, strict=True):
-        axis.imshow(grid[:, :width], cmap="gray", interpolation=interpolation(grid, 4.0), **BYTE_RANGE)
+        axis.imshow(grid[:, :width], cmap="gray", interpolation=interpolation(grid, 3.2), **BYTE_RANGE)
         axis.set_title(f"epoch {epoch}", fontsize=9)
         axis.axis("off")
     return figure
