@@ -124,7 +124,8 @@ def test_files_counts_and_split(tmp_path):
 
     expected = {"train": range(1, 9), "validate": [9], "test": [10]}
     root = folder / "keras_png_slices_data"
-    assert {path.name for path in root.iterdir()} == {f"keras_png_slices_{name}" for name in expected}
+    splits = {f"keras_png_slices_{name}" for name in expected}
+    assert {path.name for path in root.iterdir()} == {*splits, "SIMULATED.txt"}
     for name, persons in expected.items():
         files = {path.name for path in (root / f"keras_png_slices_{name}").iterdir()}
         assert files == {f"case_{i:03d}_slice_{n}.nii.png" for i in persons for n in range(SLICES_PER_PERSON)}
@@ -132,14 +133,14 @@ def test_files_counts_and_split(tmp_path):
     with Image.open(root / "keras_png_slices_validate" / "case_009_slice_7.nii.png") as picture:
         assert picture.mode == "L"
         np.testing.assert_array_equal(np.asarray(picture), simulate_brain(9, 32)[7])
-    readme = (folder / "SIMULATED.txt").read_text()
+    readme = (root / "SIMULATED.txt").read_text()
     assert re.search("simulated", readme, re.IGNORECASE)
     assert "image_size=32, people=10, seed=1" in readme
 
 
 def test_three_people_give_one_each(tmp_path):
     folder = write_simulated_brains(str(tmp_path / "brains"), 32, people=3)
-    counts = [len(list(path.iterdir())) for path in (folder / "keras_png_slices_data").iterdir()]
+    counts = [len(list(path.iterdir())) for path in (folder / "keras_png_slices_data").glob("keras_png_*")]
     assert counts == [SLICES_PER_PERSON] * 3
 
 
