@@ -24,8 +24,9 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 run: $(INSTALLED)
 	@$(RUN_PYTHON) -m gan_utils
 
+# The root is the top folder, not notebooks/: the notebooks show pictures from epoch_images/.
 lab: $(INSTALLED)
-	$(RUN_PYTHON) -m jupyter lab notebooks/01_explore_data.ipynb
+	$(RUN_PYTHON) -m jupyter lab --ServerApp.root_dir="$(CURDIR)" --LabApp.default_url=/lab/tree/notebooks/01_explore_data.ipynb $(LAB_OPTIONS)
 
 test: $(INSTALLED)
 	$(RUN_PYTHON) -m ruff check .
