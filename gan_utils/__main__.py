@@ -6,6 +6,7 @@ python -m gan_utils [--experiment brain] [--profile smoke|quick|full] [--recipe 
 import argparse
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -46,7 +47,8 @@ class TalkingClient(NotebookClient):
 def say(text, end=""):
     """Overwrite the current line of a terminal; write a line a call anywhere else."""
     if sys.stdout.isatty():
-        fitting = text if end else text[: os.get_terminal_size().columns - 1]  # a line that wraps cannot be overwritten
+        # A line that wraps cannot be overwritten.
+        fitting = text if end else text[: shutil.get_terminal_size().columns - 1]
         print(f"\r\033[K{fitting}", end=end, flush=True)
     else:
         print(text, flush=True)
@@ -65,6 +67,8 @@ def run_notebook(path, folder):
     start = time.monotonic()
     try:
         client.execute(stderr=subprocess.DEVNULL)  # the notebook keeps what the kernel says there
+    except AssertionError as error:  # what nbclient makes of Ctrl-C, once it has ended the kernel
+        raise DeadKernelError(f"{path.name} was interrupted") from error
     finally:
         drop_tensorflow_log(notebook)
         folder.mkdir(parents=True, exist_ok=True)

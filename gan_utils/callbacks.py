@@ -9,7 +9,7 @@ import numpy as np
 from IPython import get_ipython
 from IPython.display import Image, display
 
-from gan_utils.figures import PICTURE_WIDTH, epoch_image_path, save_image_grid
+from gan_utils.figures import PICTURE_WIDTH, epoch_image_path, read_history, save_image_grid
 from gan_utils.progress import UpdatingLine, duration, time_left
 from gan_utils.similarity import draw_reference_batches, ssim_with_batches
 
@@ -33,7 +33,7 @@ def training_callbacks(settings, folder, data):
     return [
         SaveEpochImages(folder, latents),
         MeasureSsim(latents, draw_reference_batches(data.train.images, settings)),
-        WriteHistory(folder / "history.csv"),  # after MeasureSsim, whose figure it writes down
+        WriteHistory(folder),  # after MeasureSsim, whose figure it writes down
         ShowProgress(folder),
     ]
 
@@ -75,24 +75,31 @@ class MeasureSsim(keras.callbacks.Callback):
 
 
 class WriteHistory(keras.callbacks.Callback):
-    """Writes a line an epoch to a CSV file: epoch (from 1), the means of both losses, SSIM, seconds so far.
+    """Writes a line an epoch to history.csv: epoch (from 1), the means of both losses, SSIM, seconds so far.
 
     Args:
-        path: the CSV file. Epoch 1 begins it anew; training that goes on from a later epoch adds to it.
+        folder: where the file lies. Epoch 1 begins it anew; training that goes on from a later epoch adds to it.
     """
 
     columns = ("epoch", "generator_loss", "discriminator_loss", "ssim", "seconds")
 
-    def __init__(self, path):
+    def __init__(self, folder):
         super().__init__()
-        self.path = path
+        self.path = folder / "history.csv"
 
     def on_train_begin(self, logs=None):
-        self.start = time.monotonic()
+        self.start = None
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if self.start is None:
+            self.goes_on = epoch > 0 and self.path.exists()
+            seconds_before = read_history(self.path.parent)["seconds"][-1] if self.goes_on else 0.0
+            self.start = time.monotonic() - seconds_before
 
     def on_epoch_end(self, epoch, logs):
-        if epoch == 0 or not self.path.exists():
+        if not self.goes_on:
             self.write("w", self.columns)
+            self.goes_on = True
         figures = [f"{logs.get(name, math.nan):.6g}" for name in self.columns[1:-1]]
         self.write("a", [epoch + 1, *figures, f"{time.monotonic() - self.start:.1f}"])
 

@@ -116,7 +116,13 @@ def interpolation(image, inches):
 
 
 def read_history(folder):
-    """`history.csv` as a structured array with a row an epoch: history["epoch"], history["generator_loss"], ..."""
+    """`history.csv` as a structured array with a row an epoch: history["epoch"], history["generator_loss"], ...
+
+    Raises:
+        FileNotFoundError: no epoch of this run is finished yet.
+    """
+    if not (folder / "history.csv").exists():
+        raise FileNotFoundError(f"No epoch of {folder.name} is finished yet. Run the training cell of 03_train.ipynb.")
     return np.atleast_1d(np.genfromtxt(folder / "history.csv", delimiter=",", names=True))
 
 

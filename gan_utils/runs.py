@@ -8,7 +8,7 @@ import subprocess
 from datetime import datetime
 from importlib.metadata import version
 
-from gan_utils.settings import PROJECT_FOLDER, Settings
+from gan_utils.settings import PROJECT_FOLDER, Settings, project_path
 
 PACKAGES = ("tensorflow", "keras", "numpy", "scikit-image", "matplotlib", "imageio", "nilearn")
 
@@ -76,7 +76,8 @@ def finish_run(folder, seconds, images_seen):
 def open_run(settings):
     """Folder and settings of the finished run that `settings` name, as notebook 03 left them.
 
-    Their `data` is the folder that the run was trained on, so that it is judged by the same people.
+    Their `data` is the folder that the run was trained on, so that it is judged by the same people. (Simulated people
+    are the same when they are made anew.)
 
     Raises:
         FileNotFoundError: there is no such run; train it first.
@@ -88,7 +89,10 @@ def open_run(settings):
             "experiment, profile and recipe."
         )
     notes = read_json(folder / "run.json")
-    return folder, Settings(**{**notes["settings"], "output": settings.output, "data": notes["data"]["folder"]})
+    data = notes["data"]["folder"]
+    if notes["data"]["simulated"] and not project_path(data).exists():
+        data = "simulated"
+    return folder, Settings(**{**notes["settings"], "output": settings.output, "data": data})
 
 
 def save_results(folder, **results):

@@ -33,7 +33,7 @@ class Settings:
     latent_dim: int = explained("length of the random vector that the generator turns into an image", default=100)
     filters: int = explained("width of the networks: the largest layers have 4 times as many channels")
     batch_size: int = explained("images in one training step", default=16)
-    epochs: int = explained("how often an epoch's worth of batches is drawn")
+    epochs: int = explained("how many epochs to train")
     steps_per_epoch: int | None = explained(
         "training steps in an epoch; None: as many as show every training image once", default=None
     )

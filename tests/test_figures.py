@@ -85,6 +85,11 @@ def test_history_of_one_epoch_is_still_a_table(tmp_path):
     assert read_history(tmp_path)["ssim"].tolist() == [0.1]
 
 
+def test_history_before_the_first_epoch_says_what_to_do(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"03_train\.ipynb"):
+        read_history(tmp_path)
+
+
 def test_images_are_shown_with_fixed_limits():
     figure = show_images([np.zeros((8, 8, 1)), np.zeros((8, 8, 1), np.uint8)], ["float", "bytes"], columns=2)
     limits = [axis.images[0].get_clim() for axis in figure.axes]

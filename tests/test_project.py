@@ -1,5 +1,6 @@
 """What holds the project together: committed notebooks, one list of dependencies, light files."""
 
+import json
 import re
 import subprocess
 import tomllib
@@ -18,6 +19,14 @@ def code_cells(path):
     notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def committed_files():
+    if not (PROJECT_FOLDER / ".git").exists():
+        pytest.skip("no git clone: which files are committed cannot be told")
+    listed = subprocess.run(["git", "-C", str(PROJECT_FOLDER), "ls-files", "-z"], capture_output=True, check=True)
+    paths = [PROJECT_FOLDER / name for name in listed.stdout.decode().split("\0") if name]
+    return [path for path in paths if path.exists()]
 
 
 def test_all_notebooks_are_there():
@@ -48,10 +57,25 @@ def test_notebook_has_settings_and_no_path_of_one_machine(path):
     assert not re.search(r'"/(home|Users|root|tmp)/', text)
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)
-def test_pictures_that_notebooks_link_to_are_committed(path):
-    for target in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", path.read_text(encoding="utf-8")):
-        assert (path.parent / target).is_file(), target
+@pytest.mark.parametrize("path", [*NOTEBOOKS, PROJECT_FOLDER / "README.md"], ids=[*NAMES, "README"])
+def test_pages_link_to_committed_files(path):
+    committed = {place.resolve() for place in committed_files()}
+    targets = re.findall(r"\]\(([^)#]+)\)", path.read_text(encoding="utf-8"))
+    local = [target for target in targets if not target.startswith(("http:", "https:"))]
+    assert local
+    for target in local:
+        assert (path.parent / target).resolve() in committed, target
+
+
+def test_notebooks_and_showcase_are_of_one_run():
+    showcase = PROJECT_FOLDER / "epoch_images" / "showcase" / "brain-baseline-quick"
+    outputs = [output for cell in code_cells(NOTEBOOKS[3]) for output in cell.outputs]
+    report = (showcase / "SSIM.txt").read_text()
+    assert report in [output.get("text") for output in outputs]
+    results = json.loads((showcase / "results.json").read_text())["ssim"]
+    wanted = {"published_max", "black_image", "mean_image", "held_out_real", "held_out_mean"}
+    assert wanted <= results.keys()
+    assert all(f"{results[name]:.4f}" in report for name in wanted)
 
 
 def test_conda_environment_repeats_no_package():
@@ -71,11 +95,7 @@ def test_every_direct_dependency_has_a_tested_version():
 
 
 def test_repository_stays_light():
-    if not (PROJECT_FOLDER / ".git").exists():
-        pytest.skip("no git clone: which files are committed cannot be told")
-    listed = subprocess.run(["git", "-C", str(PROJECT_FOLDER), "ls-files", "-z"], capture_output=True, check=True)
-    paths = [PROJECT_FOLDER / name for name in listed.stdout.decode().split("\0") if name]
-    sizes = {str(path): path.stat().st_size for path in paths if path.exists()}
+    sizes = {str(path): path.stat().st_size for path in committed_files()}
     assert max(sizes.values()) < 4e6
     assert sum(sizes.values()) < 25e6
     assert not [name for name in sizes if name.endswith((".keras", ".h5", ".zip", ".npy", ".npz"))]

@@ -140,6 +140,15 @@ def test_outputs_of_other_code_are_not_published(publish_run, tmp_path):
     with pytest.raises(SystemExit, match="run it again"):
         publish_run.main("brain-baseline-quick")
     assert "image/gif" not in (tmp_path / "notebooks" / "03_train.ipynb").read_text()
+    assert not (tmp_path / "epoch_images" / "showcase").exists()
+
+
+def test_run_without_executed_notebooks_is_not_published(publish_run, tmp_path):
+    make_finished_run(publish_run, tmp_path, simulated=True)
+    (tmp_path / "epoch_images" / "brain-baseline-quick" / "notebooks" / "03_train.ipynb").unlink()
+    with pytest.raises(SystemExit, match=r"no executed 03_train\.ipynb"):
+        publish_run.main("brain-baseline-quick")
+    assert not (tmp_path / "epoch_images" / "showcase").exists()
 
 
 def test_run_on_real_scans_is_not_published(publish_run, tmp_path):

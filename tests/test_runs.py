@@ -1,7 +1,7 @@
 import pytest
 
 from gan_utils.datasets import load_slices
-from gan_utils.runs import finish_run, open_run, read_json, save_results, start_run
+from gan_utils.runs import finish_run, open_run, read_json, save_results, start_run, write_json
 from gan_utils.settings import choose_settings
 
 
@@ -52,6 +52,15 @@ def test_run_is_judged_on_the_data_it_was_trained_on(settings, oasis_folder):
     folder = start_run(found, data)
     (folder / "generator.keras").write_text("stands for a trained generator")
     assert open_run(found)[1].data == str(oasis_folder)
+
+
+def test_simulated_people_of_a_run_are_made_anew_where_they_were_deleted(settings):
+    folder = start_run(settings, load_slices(settings))
+    notes = read_json(folder / "run.json")
+    notes["data"] = {"folder": str(folder / "deleted since"), "simulated": True}
+    write_json(folder / "run.json", notes)
+    (folder / "generator.keras").write_text("stands for a trained generator")
+    assert open_run(settings)[1].data == "simulated"
 
 
 def test_missing_run_names_the_notebook_to_run(settings):

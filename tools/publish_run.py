@@ -31,6 +31,13 @@ def main(name):
     run_folder = PROJECT_FOLDER / "epoch_images" / name
     if not read_json(run_folder / "run.json")["data"]["simulated"]:
         sys.exit(f"{name} was trained on real scans, which its notebooks show: not published")
+    notebooks = [
+        with_outputs(path, run_folder / "notebooks" / path.name, name)
+        for path in sorted((PROJECT_FOLDER / "notebooks").glob("[0-9]*.ipynb"))
+    ]
+    # Nothing is written before everything has been checked.
+    for path, notebook in notebooks:
+        nbformat.write(notebook, path)
     showcase = PROJECT_FOLDER / "epoch_images" / "showcase" / name
     shutil.rmtree(showcase, ignore_errors=True)
     showcase.mkdir(parents=True)
@@ -38,23 +45,21 @@ def main(name):
     chosen = [grid for grid in grids if int(grid.stem[-4:]) in EPOCHS] + grids[-1:]
     for path in [*(run_folder / file for file in FILES), *chosen]:
         shutil.copy2(path, showcase)
-    for path in sorted((run_folder / "notebooks").glob("*.ipynb")):
-        executed = nbformat.read(path, as_version=4)
-        link_gifs(executed, f"../epoch_images/showcase/{name}/model_progress.gif")
-        target = PROJECT_FOLDER / "notebooks" / path.name
-        notebook = nbformat.read(target, as_version=4)
-        copy_outputs(executed, notebook, path.name)
-        nbformat.write(notebook, target)
     print(f"notebooks/ and {showcase.relative_to(PROJECT_FOLDER)} now show {name}")
 
 
-def copy_outputs(executed, notebook, name):
-    """Give the notebook the outputs of its executed copy; its text may have been edited since, its code not."""
+def with_outputs(path, executed_path, name):
+    """The notebook at `path` with the outputs of its executed copy; its text may be newer, its code may not."""
+    if not executed_path.exists():
+        sys.exit(f"{name} has no executed {path.name}: make the run with `make run`")
+    notebook, executed = (nbformat.read(place, as_version=4) for place in (path, executed_path))
+    link_gifs(executed, f"../epoch_images/showcase/{name}/model_progress.gif")
     cells, done = ([cell for cell in book.cells if cell.cell_type == "code"] for book in (notebook, executed))
     if [cell.source for cell in cells] != [cell.source for cell in done]:
-        sys.exit(f"the code of {name} has changed since the run: run it again")
+        sys.exit(f"the code of {path.name} has changed since the run: run it again")
     for cell, source in zip(cells, done, strict=True):
         cell.outputs, cell.execution_count = source.outputs, source.execution_count
+    return path, notebook
 
 
 def link_gifs(notebook, target):
