@@ -17,7 +17,7 @@ from nbclient.exceptions import CellExecutionError, DeadKernelError
 
 from gan_utils.progress import duration
 from gan_utils.runs import set_aside
-from gan_utils.settings import PROJECT_FOLDER, choose_settings
+from gan_utils.settings import PROJECT_FOLDER, choose_settings, short_path
 
 # TensorFlow's own start-up messages, which no setting silences; they say nothing about the notebook.
 TENSORFLOW_LOG = re.compile(
@@ -105,7 +105,7 @@ def main():
     folder = settings.run_folder
     if (folder / "run.json").exists():
         say(f"The earlier run is kept in {set_aside(folder).name}.", end="\n")
-    say(f"Running {settings.run_name}; the executed notebooks go to {shown(folder / 'notebooks')}.", end="\n")
+    say(f"Running {settings.run_name}; the executed notebooks go to {short_path(folder / 'notebooks')}.", end="\n")
     start = time.monotonic()
     for path in sorted((PROJECT_FOLDER / "notebooks").glob("[0-9]*.ipynb")):
         say(f"{path.name} ...")
@@ -113,18 +113,13 @@ def main():
             run_notebook(path, folder / "notebooks")
         except CellExecutionError as error:
             say("", end="\n")
-            sys.exit(f"{path.name} stopped, see {shown(folder / 'notebooks')}:\n{error.ename}: {error.evalue}")
+            sys.exit(f"{path.name} stopped, see {short_path(folder / 'notebooks')}:\n{error.ename}: {error.evalue}")
         except DeadKernelError:
             say("", end="\n")
             sys.exit(f"{path.name} was ended: by you, or by the system because memory ran out")
-    say(f"Done in {duration(time.monotonic() - start)}. Results are in {shown(folder)}:", end="\n")
+    say(f"Done in {duration(time.monotonic() - start)}. Results are in {short_path(folder)}:", end="\n")
     for name in RESULTS:
-        say(f"  {shown(folder / name)}", end="\n")
-
-
-def shown(path):
-    """A path as short as it can be said."""
-    return path.relative_to(PROJECT_FOLDER) if path.is_relative_to(PROJECT_FOLDER) else path
+        say(f"  {short_path(folder / name)}", end="\n")
 
 
 if __name__ == "__main__":

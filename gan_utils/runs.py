@@ -8,7 +8,7 @@ import subprocess
 from datetime import datetime
 from importlib.metadata import version
 
-from gan_utils.settings import PROJECT_FOLDER, Settings, project_path
+from gan_utils.settings import PROJECT_FOLDER, Settings, project_path, short_path
 
 PACKAGES = ("tensorflow", "keras", "numpy", "scikit-image", "matplotlib", "imageio", "nilearn")
 
@@ -33,9 +33,7 @@ def start_run(settings, data):
         {
             "settings": dataclasses.asdict(settings),
             "data": {
-                "folder": str(data.folder.relative_to(PROJECT_FOLDER))
-                if data.folder.is_relative_to(PROJECT_FOLDER)
-                else str(data.folder),
+                "folder": short_path(data.folder),
                 "simulated": data.simulated,
                 "slices": {name: len(split) for name, split in splits.items()},
                 "people": {name: len(set(split.people.tolist())) for name, split in splits.items()},

@@ -142,3 +142,8 @@ def check_ranges(settings):
 def project_path(path):
     """An absolute path: relative ones start at the project's top folder, wherever the notebook runs."""
     return PROJECT_FOLDER / Path(path).expanduser()
+
+
+def short_path(path):
+    """A path as text: from the project's top folder where it lies inside, so that `project_path` finds it again."""
+    return str(path.relative_to(PROJECT_FOLDER) if path.is_relative_to(PROJECT_FOLDER) else path)

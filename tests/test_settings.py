@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from gan_utils.settings import PROFILES, PROJECT_FOLDER, choose_settings, project_path
+from gan_utils.settings import PROFILES, PROJECT_FOLDER, choose_settings, project_path, short_path
 
 
 def test_full_profile_is_the_published_system():
@@ -58,3 +58,6 @@ def test_relative_folders_start_at_the_top_folder(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     assert project_path("data") == PROJECT_FOLDER / "data"
     assert project_path(tmp_path) == tmp_path
+    for path in (PROJECT_FOLDER / "data" / "my scans", tmp_path):
+        assert project_path(short_path(path)) == path
+    assert short_path(PROJECT_FOLDER / "data") == "data"
