@@ -136,8 +136,8 @@ class ShowProgress(keras.callbacks.Callback):
         if self.steps_done == 1:
             self.first_step_done = time.monotonic()  # TensorFlow builds its graph in the first step, which takes long
         if self.steps_done > 1 and self.line.is_due():
-            steps_left = epochs * steps - self.epoch * steps - batch
-            left = time_left(self.first_step_done, self.steps_done - 1, self.steps_done - 1 + steps_left)
+            timed = self.steps_done - 1  # steps since the first one
+            left = time_left(self.first_step_done, timed, timed + (epochs - self.epoch) * steps - batch)
             self.line.show(f"epoch {self.epoch + 1} of {epochs}, step {batch} of {steps}, {left} left{self.losses}")
 
     def on_epoch_end(self, epoch, logs):

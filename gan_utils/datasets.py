@@ -11,10 +11,9 @@ import tensorflow as tf
 from PIL import Image
 
 from gan_utils.progress import ProgressLine
-from gan_utils.settings import project_path
+from gan_utils.settings import SIMULATED, project_path
 from gan_utils.simulated_brains import SIMULATED_MARK, write_simulated_brains
 
-SIMULATED = "simulated"  # as the data folder: simulated people even where data/ holds real slices
 OASIS_FOLDER = "keras_png_slices_data"
 OASIS_SPLITS = {split: f"keras_png_slices_{split}" for split in ("train", "validate", "test")}
 OASIS_NAME = re.compile(r"case_(?P<person>\d+)_slice_(?P<slice>\d+)\.nii\.png")

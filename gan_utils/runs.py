@@ -8,7 +8,7 @@ import subprocess
 from datetime import datetime
 from importlib.metadata import version
 
-from gan_utils.settings import PROJECT_FOLDER, Settings, project_path, short_path
+from gan_utils.settings import PROJECT_FOLDER, SIMULATED, Settings, project_path, short_path
 
 PACKAGES = ("tensorflow", "keras", "numpy", "scikit-image", "matplotlib", "imageio", "nilearn")
 
@@ -89,7 +89,7 @@ def open_run(settings):
     notes = read_json(folder / "run.json")
     data = notes["data"]["folder"]
     if notes["data"]["simulated"] and not project_path(data).exists():
-        data = "simulated"
+        data = SIMULATED
     return folder, Settings(**{**notes["settings"], "output": settings.output, "data": data})
 
 

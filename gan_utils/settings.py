@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 PROJECT_FOLDER = Path(__file__).resolve().parents[1]
+SIMULATED = "simulated"  # as the data folder: simulated people even where data/ holds real slices
 EXPERIMENTS = ("brain", "knee")
 RECIPES = ("baseline",)
 

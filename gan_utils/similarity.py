@@ -1,6 +1,7 @@
 """SSIM, the figure that the published reports use, and the floors and ceilings that give it a meaning."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -30,6 +31,7 @@ class LocalMoments:
         return LocalMoments(self.images[index], self.mean[index], self.variance[index])
 
 
+@lru_cache  # every blur of every epoch asks for the same one
 def window_matrix(size):
     """float32 (size - 10, size) whose product with an image blurs its columns with the Gaussian window.
 

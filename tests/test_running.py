@@ -113,6 +113,7 @@ def make_finished_run(publish_run, project, simulated):
     for name in publish_run.FILES:
         (folder / name).write_text(name)
     (folder / "run.json").write_text(json.dumps({"data": {"simulated": simulated}}))
+    (folder / "history.csv").write_text("epoch,ssim\n" + "".join(f"{epoch},0.5\n" for epoch in range(1, 31)))
     for epoch in range(1, 31):
         (folder / f"image_at_epoch_{epoch:04d}.png").write_text(str(epoch))
     gif = nbformat.v4.new_output("display_data", data={"image/gif": "R0lGODlh", "text/plain": "<Image>"})

@@ -10,6 +10,7 @@ import sys
 
 import nbformat
 
+from gan_utils.figures import epoch_image_path, read_history
 from gan_utils.runs import read_json
 from gan_utils.settings import PROJECT_FOLDER
 
@@ -41,9 +42,10 @@ def main(name):
     showcase = PROJECT_FOLDER / "epoch_images" / "showcase" / name
     shutil.rmtree(showcase, ignore_errors=True)
     showcase.mkdir(parents=True)
-    grids = sorted(run_folder.glob("image_at_epoch_*.png"))
-    chosen = [grid for grid in grids if int(grid.stem[-4:]) in EPOCHS] + grids[-1:]
-    for path in [*(run_folder / file for file in FILES), *chosen]:
+    last = int(read_history(run_folder)["epoch"][-1])
+    chosen = sorted({epoch for epoch in EPOCHS if epoch < last} | {last})
+    grids = [epoch_image_path(run_folder, epoch) for epoch in chosen]
+    for path in [*(run_folder / file for file in FILES), *grids]:
         shutil.copy2(path, showcase)
     print(f"notebooks/ and {showcase.relative_to(PROJECT_FOLDER)} now show {name}")
 
