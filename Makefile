@@ -1,7 +1,8 @@
 # make run     execute notebooks 01-04 in order      make test    ruff, unit tests, all notebooks in smoke
 # make lab     JupyterLab on the first notebook      make notebooks    refresh the committed outputs
 #
-# Choices: make run EXPERIMENT=brain PROFILE=smoke|quick|full RECIPE=baseline DATA=folder GPU=1
+# Choices: make run EXPERIMENT=brain|knee PROFILE=smoke|quick|full RECIPE=baseline DATA=folder GPU=1
+#          SETTINGS="epochs=100 batch_size=32 debug=True output=folder ..."
 # Each target makes .venv and installs what is missing; a second call reuses it.
 
 PYTHON ?= python3
@@ -16,6 +17,7 @@ export GAN_EXPERIMENT := $(or $(EXPERIMENT),$(GAN_EXPERIMENT))
 export GAN_PROFILE := $(or $(PROFILE),$(GAN_PROFILE))
 export GAN_RECIPE := $(or $(RECIPE),$(GAN_RECIPE))
 export GAN_DATA := $(or $(DATA),$(GAN_DATA))
+export GAN_SETTINGS := $(or $(SETTINGS),$(GAN_SETTINGS))
 # TensorFlow's C++ messages go where they hide the output; 0 shows them all.
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
@@ -33,13 +35,19 @@ test: $(INSTALLED)
 	$(RUN_PYTHON) -m ruff format --check .
 	$(RUN_PYTHON) -m pytest tests
 	rm -rf $(VENV)/tested_runs
-	GAN_EXPERIMENT=brain GAN_PROFILE=smoke GAN_RECIPE=baseline GAN_DATA=simulated GAN_OUTPUT=$(VENV)/tested_runs \
-		$(RUN_PYTHON) -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=300 notebooks
+	for experiment in brain knee; do \
+		GAN_EXPERIMENT=$$experiment GAN_PROFILE=smoke GAN_RECIPE=baseline GAN_DATA=simulated GAN_SETTINGS= \
+		GAN_OUTPUT=$(VENV)/tested_runs \
+		$(RUN_PYTHON) -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=300 notebooks || exit 1; \
+	done
 
-# A quick run on simulated people, whose outputs and pictures are then committed.
+# A quick run of each experiment on simulated people. The brains' notebooks and the pictures of both are then committed.
 notebooks: $(INSTALLED)
-	@GAN_EXPERIMENT=brain GAN_PROFILE=quick GAN_RECIPE=baseline GAN_DATA=simulated $(RUN_PYTHON) -m gan_utils
-	$(RUN_PYTHON) tools/publish_run.py brain-baseline-quick
+	@for experiment in brain knee; do \
+		GAN_EXPERIMENT=$$experiment GAN_PROFILE=quick GAN_RECIPE=baseline GAN_DATA=simulated GAN_SETTINGS= GAN_OUTPUT= \
+		$(RUN_PYTHON) -m gan_utils && \
+		$(RUN_PYTHON) tools/publish_run.py $$experiment-baseline-quick || exit 1; \
+	done
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14) and "Python 3.11, 3.12 or 3.13 is needed: make PYTHON=python3.11 ...")'

@@ -1,9 +1,12 @@
 """The helpers behind the notebooks, one idea a module, in the order the notebooks meet them.
 
 settings          what to train, on what, how large and how long
+layouts           the two published folder layouts: file names, and who belongs to which split
+datasets          PNG slices from disk to training batches
 simulated_brains  people that do not exist, for a first run without data
-datasets          PNG slices from disk to training batches, split by person
-networks          the generator and the discriminator
+drawn_knees       the same for knees
+simulated_files   how both are written to disk
+networks          the two published pairs of generator and discriminator
 dcgan             one training step, as a Keras model
 similarity        SSIM, the figure the published reports use
 callbacks         what happens after each epoch

@@ -1,6 +1,7 @@
 """Run the notebooks in order, each in a kernel of its own, and keep them as executed with the run.
 
-python -m gan_utils [--experiment brain] [--profile smoke|quick|full] [--recipe baseline] [--data FOLDER]
+python -m gan_utils [--experiment brain|knee] [--profile smoke|quick|full] [--recipe baseline] [--data FOLDER]
+                    [--settings "epochs=100 batch_size=32"]
 """
 
 import argparse
@@ -17,7 +18,7 @@ from nbclient.exceptions import CellExecutionError, DeadKernelError
 
 from gan_utils.progress import duration
 from gan_utils.runs import set_aside
-from gan_utils.settings import PROJECT_FOLDER, choose_settings, short_path
+from gan_utils.settings import PROJECT_FOLDER, choose_settings, read_changes, short_path
 
 # TensorFlow's own start-up messages, which no setting silences; they say nothing about the notebook.
 TENSORFLOW_LOG = re.compile(
@@ -25,7 +26,22 @@ TENSORFLOW_LOG = re.compile(
 )
 
 
-RESULTS = ("model_progress.gif", "loss_graph.png", "ssim_graph.png", "example_output.png", "results.json")
+CHOICES = {  # name: (default, what the default means)
+    "experiment": ("brain", "brain"),
+    "profile": ("quick", "quick"),
+    "recipe": ("baseline", "baseline"),
+    "data": ("", "data/, else simulated people"),
+    "settings": ("", "no further changes, such as epochs=100"),
+}
+RESULTS = (
+    "model_progress.gif",
+    "loss_graph.png",
+    "loss_plot.png",
+    "ssim_graph.png",
+    "example_output.png",
+    "SSIM.txt",
+    "results.json",
+)
 SECONDS_BETWEEN_LINES = 20  # where lines cannot be overwritten, as in a log file
 
 
@@ -90,13 +106,15 @@ def is_tensorflow_log(output):
 
 def main():
     parser = argparse.ArgumentParser(prog="python -m gan_utils", description=__doc__.splitlines()[0])
-    for name, default in (("experiment", "brain"), ("profile", "quick"), ("recipe", "baseline"), ("data", "")):
+    for name, (default, meaning) in CHOICES.items():
         variable = f"GAN_{name.upper()}"
-        help_text = f"default: the environment variable {variable}, or else {default or 'data/, else simulated people'}"
+        help_text = f"default: the environment variable {variable}, or else {meaning}"
         parser.add_argument(f"--{name}", default=os.environ.get(variable) or default, help=help_text)
     choices = vars(parser.parse_args())
     try:
-        settings = choose_settings(**choices)
+        changes = read_changes(choices["settings"])
+        named = {name: value for name, value in choices.items() if name != "settings"}
+        settings = choose_settings(**named, **changes)
     except ValueError as error:
         sys.exit(f"Cannot start: {error}")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's C++ messages would fill the terminal

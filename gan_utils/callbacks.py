@@ -9,9 +9,11 @@ import numpy as np
 from IPython import get_ipython
 from IPython.display import Image, display
 
+from gan_utils.datasets import scale_to_unit_range
 from gan_utils.figures import PICTURE_WIDTH, epoch_image_path, read_history, save_image_grid
+from gan_utils.networks import generate_images
 from gan_utils.progress import UpdatingLine, duration, time_left
-from gan_utils.similarity import draw_reference_batches, ssim_with_batches
+from gan_utils.similarity import published_ssim
 
 
 def fixed_latents(settings, images=16):
@@ -30,12 +32,14 @@ def fixed_latents(settings, images=16):
 def training_callbacks(settings, folder, data):
     """The callbacks of notebooks/03_train.ipynb, in the order they have to run in."""
     latents = fixed_latents(settings)
-    return [
+    callbacks = [
         SaveEpochImages(folder, latents),
-        MeasureSsim(latents, draw_reference_batches(data.train.images, settings)),
+        MeasureSsim(latents, published_ssim(data, settings)),
         WriteHistory(folder),  # after MeasureSsim, whose figure it writes down
+        WriteStepLosses(folder),
         ShowProgress(folder),
     ]
+    return [*callbacks, KeepEveryEpoch(folder, data.train.images, settings)] if settings.debug else callbacks
 
 
 class SaveEpochImages(keras.callbacks.Callback):
@@ -52,60 +56,127 @@ class SaveEpochImages(keras.callbacks.Callback):
         self.latents = latents
 
     def on_epoch_end(self, epoch, logs=None):
-        images = self.model(self.latents, training=False)
+        images = generate_images(self.model.generator, self.latents)
         save_image_grid(epoch_image_path(self.folder, epoch + 1), images)
 
 
 class MeasureSsim(keras.callbacks.Callback):
-    """Adds the published SSIM to each epoch's logs, for the callbacks after it: the maximum over all pairs.
+    """Adds the published SSIM to each epoch's logs, for the callbacks after it.
 
     Args:
         latents: float (images, latent_dim).
-        reference_batches: `LocalMoments` from `draw_reference_batches`.
+        measure: images -> SSIM, from `published_ssim`.
     """
 
-    def __init__(self, latents, reference_batches):
+    def __init__(self, latents, measure):
         super().__init__()
         self.latents = latents
-        self.reference_batches = reference_batches
+        self.measure = measure
 
     def on_epoch_end(self, epoch, logs):
-        images = self.model(self.latents, training=False)
-        logs["ssim"] = float(ssim_with_batches(images, self.reference_batches).max())
+        logs["ssim"] = self.measure(generate_images(self.model.generator, self.latents))
 
 
-class WriteHistory(keras.callbacks.Callback):
+class WriteTable(keras.callbacks.Callback):
+    """Adds rows to a CSV file at the end of every epoch.
+
+    Epoch 1 begins the file anew; training that goes on from a later epoch adds to it.
+
+    Args:
+        path: the file, a `pathlib.Path`.
+        columns: the names in its first line.
+    """
+
+    def __init__(self, path, columns):
+        super().__init__()
+        self.path = path
+        self.columns = columns
+
+    def write(self, epoch, rows):
+        goes_on = epoch > 0 and self.path.exists()
+        with open(self.path, "a" if goes_on else "w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            if not goes_on:
+                writer.writerow(self.columns)
+            writer.writerows(rows)
+
+
+class WriteHistory(WriteTable):
     """Writes a line an epoch to history.csv: epoch (from 1), the means of both losses, SSIM, seconds so far.
 
     Args:
-        folder: where the file lies. Epoch 1 begins it anew; training that goes on from a later epoch adds to it.
+        folder: where the file lies.
     """
 
-    columns = ("epoch", "generator_loss", "discriminator_loss", "ssim", "seconds")
-
     def __init__(self, folder):
-        super().__init__()
-        self.path = folder / "history.csv"
+        super().__init__(folder / "history.csv", ("epoch", "generator_loss", "discriminator_loss", "ssim", "seconds"))
 
     def on_train_begin(self, logs=None):
         self.start = None
 
     def on_epoch_begin(self, epoch, logs=None):
         if self.start is None:
-            self.goes_on = epoch > 0 and self.path.exists()
-            seconds_before = read_history(self.path.parent)["seconds"][-1] if self.goes_on else 0.0
+            goes_on = epoch > 0 and self.path.exists()
+            seconds_before = read_history(self.path.parent)["seconds"][-1] if goes_on else 0.0
             self.start = time.monotonic() - seconds_before
 
     def on_epoch_end(self, epoch, logs):
-        if not self.goes_on:
-            self.write("w", self.columns)
-            self.goes_on = True
         figures = [f"{logs.get(name, math.nan):.6g}" for name in self.columns[1:-1]]
-        self.write("a", [epoch + 1, *figures, f"{time.monotonic() - self.start:.1f}"])
+        self.write(epoch, [[epoch + 1, *figures, f"{time.monotonic() - self.start:.1f}"]])
 
-    def write(self, mode, row):
-        with open(self.path, mode, newline="", encoding="utf-8") as file:
-            csv.writer(file).writerow(row)
+
+class WriteStepLosses(WriteTable):
+    """Writes a line a training step to step_losses.csv: step (from 1), generator_loss, discriminator_loss.
+
+    Args:
+        folder: where the file lies.
+    """
+
+    def __init__(self, folder):
+        super().__init__(folder / "step_losses.csv", ("step", "generator_loss", "discriminator_loss"))
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.losses = []
+
+    def on_train_batch_end(self, batch, logs):
+        self.losses.append([f"{logs[name]:.6g}" for name in self.columns[1:]])
+
+    def on_epoch_end(self, epoch, logs=None):
+        first = epoch * self.params["steps"] + 1
+        self.write(epoch, [[number, *losses] for number, losses in enumerate(self.losses, start=first)])
+
+
+class KeepEveryEpoch(keras.callbacks.Callback):
+    """Keeps, for finding faults, what each epoch trained on and made; one file an epoch in each of three folders.
+
+    TrainImages/ has sixteen training images, Intermediate/ sixteen generated ones, both drawn anew each epoch;
+    Models/ has both networks. At 256x256 the brains' networks take about 110 MB an epoch.
+
+    Args:
+        folder: the run's folder, in which the three are made.
+        training_images: uint8 (slices, image_size, image_size, 1), 0..255.
+        settings: `Settings`; uses latent_dim and seed.
+    """
+
+    def __init__(self, folder, training_images, settings):
+        super().__init__()
+        self.training_images = training_images
+        self.latent_dim = settings.latent_dim
+        self.draw = np.random.default_rng(settings.seed)
+        self.folders = {name: folder / name for name in ("TrainImages", "Intermediate", "Models")}
+
+    def on_train_begin(self, logs=None):
+        for folder in self.folders.values():
+            folder.mkdir(parents=True, exist_ok=True)
+
+    def on_epoch_end(self, epoch, logs=None):
+        name = f"epoch_{epoch + 1:04d}"
+        numbers = self.draw.integers(len(self.training_images), size=16)
+        save_image_grid(self.folders["TrainImages"] / f"{name}.png", scale_to_unit_range(self.training_images[numbers]))
+        latents = self.draw.standard_normal((16, self.latent_dim), dtype=np.float32)
+        save_image_grid(self.folders["Intermediate"] / f"{name}.png", generate_images(self.model.generator, latents))
+        for network in (self.model.generator, self.model.discriminator):
+            network.save(self.folders["Models"] / f"{network.name}_{name}.keras")
 
 
 class ShowProgress(keras.callbacks.Callback):

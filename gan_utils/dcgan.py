@@ -3,6 +3,8 @@
 import keras
 import tensorflow as tf
 
+from gan_utils.settings import UPDATES, check_choice
+
 cross_entropy = keras.losses.BinaryCrossentropy(from_logits=True)
 
 
@@ -41,16 +43,20 @@ class DCGAN(keras.Model):
     Args:
         generator: `keras.Model`, (images, latent_dim) -> (images, image_size, image_size, 1).
         discriminator: `keras.Model`, (images, image_size, image_size, 1) -> (images, 1), logits.
+        updates: "simultaneous": both networks learn from one pass (the brains' order). "alternating": the discriminator
+            learns first, then the generator learns through the updated discriminator (the knees' order).
         seed: start of the random latents.
 
     Example:
-        >>> gan = DCGAN(build_generator(64, 8), build_discriminator(64, 8), seed=1)
+        >>> gan = DCGAN(build_knee_generator(64, 8), build_knee_discriminator(64, 8), "alternating", seed=1)
         >>> gan.compile(keras.optimizers.Adam(1e-4), keras.optimizers.Adam(1e-4))
         >>> gan.fit(batches, epochs=2)
     """
 
-    def __init__(self, generator, discriminator, seed=None, **options):
+    def __init__(self, generator, discriminator, updates="simultaneous", seed=None, **options):
         super().__init__(**options)
+        check_choice("updates", updates, UPDATES)
+        self.update = self.update_simultaneously if updates == "simultaneous" else self.update_in_turn
         self.generator = generator
         self.discriminator = discriminator
         self.latent_dim = generator.input_shape[-1]
@@ -75,7 +81,7 @@ class DCGAN(keras.Model):
         discriminator_optimizer.build(self.discriminator.trainable_variables)
 
     def call(self, latents, training=False):
-        """Images, float32 -1..1, from standard normal latents (images, latent_dim)."""
+        """What the generator makes of standard normal latents (images, latent_dim)."""
         return self.generator(latents, training=training)
 
     @property
@@ -83,23 +89,54 @@ class DCGAN(keras.Model):
         return list(self.loss_means.values())  # listed here, so that Keras resets them at each epoch
 
     def train_step(self, data):
-        """Improve both networks on one batch of real images, float32 (images, image_size, image_size, 1), -1..1."""
+        """Improve both networks on one batch of real images, float32 (images, image_size, image_size, 1), -1..1.
+
+        Returns the losses of this step; `fit()` shows their means at the end of an epoch.
+        """
         real_images, _, _ = keras.utils.unpack_x_y_sample_weight(data)  # fit() may wrap the batch in a tuple
         latents = keras.random.normal((tf.shape(real_images)[0], self.latent_dim), seed=self.latent_seed)
+        loss_of_generator, loss_of_discriminator = self.update(real_images, latents)
+        losses = {
+            "generator_loss": loss_of_generator,
+            "discriminator_loss": loss_of_discriminator,
+            "loss": loss_of_generator + loss_of_discriminator,
+        }
+        for name, loss in losses.items():
+            self.loss_means[name].update_state(loss)
+        return losses
+
+    def update_simultaneously(self, real_images, latents):
+        """Both gradients come from the same pass, before either network moves."""
         with tf.GradientTape(persistent=True) as tape:
             fake_images = self.generator(latents, training=True)
             real_logits = self.discriminator(real_images, training=True)
             fake_logits = self.discriminator(fake_images, training=True)
             loss_of_generator = generator_loss(fake_logits)
             loss_of_discriminator = discriminator_loss(real_logits, fake_logits)
-        # Both gradients come from the same pass, before either network moves.
-        for network, loss, optimizer in (
-            (self.generator, loss_of_generator, self.generator_optimizer),
-            (self.discriminator, loss_of_discriminator, self.discriminator_optimizer),
-        ):
-            gradients = tape.gradient(loss, network.trainable_variables)
-            optimizer.apply(gradients, network.trainable_variables)
-        losses = (loss_of_generator, loss_of_discriminator, loss_of_generator + loss_of_discriminator)
-        for mean, loss in zip(self.metrics, losses, strict=True):
-            mean.update_state(loss)
-        return {name: mean.result() for name, mean in self.loss_means.items()}
+        self.improve_generator(tape, loss_of_generator)
+        self.improve_discriminator(tape, loss_of_discriminator)
+        return loss_of_generator, loss_of_discriminator
+
+    def update_in_turn(self, real_images, latents):
+        """The discriminator moves first; then the generator, against the discriminator as it is now."""
+        with tf.GradientTape() as generator_tape:
+            fake_images = self.generator(latents, training=True)
+            with generator_tape.stop_recording():  # the generator's gradient does not run through this update
+                with tf.GradientTape() as discriminator_tape:
+                    real_logits = self.discriminator(real_images, training=True)
+                    fake_logits = self.discriminator(fake_images, training=True)
+                    loss_of_discriminator = discriminator_loss(real_logits, fake_logits)
+                self.improve_discriminator(discriminator_tape, loss_of_discriminator)
+            loss_of_generator = generator_loss(self.discriminator(fake_images, training=True))
+        self.improve_generator(generator_tape, loss_of_generator)
+        return loss_of_generator, loss_of_discriminator
+
+    def improve_generator(self, tape, loss):
+        """Move the generator's weights, and no others, down the gradient of its loss."""
+        weights = self.generator.trainable_variables
+        self.generator_optimizer.apply(tape.gradient(loss, weights), weights)
+
+    def improve_discriminator(self, tape, loss):
+        """Move the discriminator's weights, and no others, down the gradient of its loss."""
+        weights = self.discriminator.trainable_variables
+        self.discriminator_optimizer.apply(tape.gradient(loss, weights), weights)

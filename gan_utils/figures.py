@@ -1,6 +1,7 @@
 """Image grids, the progress GIF and the graphs. Images are float -1..1 (black to white) unless said otherwise."""
 
 import inspect
+import textwrap
 
 import imageio.v3 as imageio
 import matplotlib.pyplot as plt
@@ -137,11 +138,27 @@ def plot_losses(history, path=None):
     return saved(figure, path)
 
 
-def plot_ssim(history, references, path=None):
+def plot_step_losses(folder, path=None):
+    """Both losses of every training step, from `step_losses.csv`; saved as `path` where one is given.
+
+    Returns:
+        A `matplotlib.figure.Figure`.
+    """
+    losses = np.atleast_1d(np.genfromtxt(folder / "step_losses.csv", delimiter=",", names=True))
+    figure, axes = plt.subplots(2, 1, figsize=(7, 4.5), sharex=True, layout="constrained")
+    for axis, network, color in zip(axes, ("generator", "discriminator"), ("C0", "C1"), strict=True):
+        axis.plot(losses["step"], losses[f"{network}_loss"], color=color, linewidth=0.5)
+        axis.set(ylabel="cross-entropy", title=f"Loss of the {network} in every step")
+    axes[1].set_xlabel("training step")
+    return saved(figure, path)
+
+
+def plot_ssim(history, references, title, path=None):
     """The published SSIM over the epochs, between its floors and its ceiling.
 
     Args:
         history: from `read_history`.
+        title: which SSIM the history holds.
         references: {label: (SSIM, spread)} of images that any generator has to be compared with; the spread, the
             standard deviation over draws or 0, is drawn as a band.
         path: where to save the figure, or None.
@@ -155,12 +172,8 @@ def plot_ssim(history, references, path=None):
         color, style = f"C{number + 1}", ("--", "-.", ":", (0, (5, 1)))[number % 4]
         axis.axhline(value, color=color, linestyle=style, label=f"{label}: {value:.3f}")
         axis.axhspan(value - spread, value + spread, color=color, alpha=0.15, linewidth=0)
-    axis.set(
-        xlabel="epoch",
-        ylabel="SSIM (maximum over all pairs)",
-        title="SSIM with training images, as published",
-    )
-    axis.legend()
+    axis.set(xlabel="epoch", ylabel="SSIM", title=title)
+    figure.legend(loc="outside lower center", ncols=2)  # inside it would hide one of the lines
     return saved(figure, path)
 
 
@@ -192,4 +205,4 @@ def show_epochs(folder, epochs):
 
 def show_source(thing):
     """The source of a function or class, for a notebook to show the very code that it runs."""
-    return Markdown(f"```python\n{inspect.getsource(thing)}```")
+    return Markdown(f"```python\n{textwrap.dedent(inspect.getsource(thing))}```")

@@ -8,6 +8,9 @@ import subprocess
 from datetime import datetime
 from importlib.metadata import version
 
+import numpy as np
+
+from gan_utils.layouts import DataError
 from gan_utils.settings import PROJECT_FOLDER, SIMULATED, Settings, project_path, short_path
 
 PACKAGES = ("tensorflow", "keras", "numpy", "scikit-image", "matplotlib", "imageio", "nilearn")
@@ -37,6 +40,7 @@ def start_run(settings, data):
                 "simulated": data.simulated,
                 "slices": {name: len(split) for name, split in splits.items()},
                 "people": {name: len(set(split.people.tolist())) for name, split in splits.items()},
+                "held_out": held_out_people(data),
             },
             "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
             "device": device(),
@@ -79,18 +83,42 @@ def open_run(settings):
 
     Raises:
         FileNotFoundError: there is no such run; train it first.
+        ValueError: the run was made by another version of this package.
     """
     folder = settings.run_folder
     if not (folder / "generator.keras").exists():
         raise FileNotFoundError(
-            f"No finished run in {folder.parent.name}/{folder.name}. Run 03_train.ipynb first, with the same "
-            "experiment, profile and recipe."
+            f"No finished run in {short_path(folder)}. Run 03_train.ipynb first, with the same experiment, profile, "
+            "recipe and output."
         )
     notes = read_json(folder / "run.json")
     data = notes["data"]["folder"]
     if notes["data"]["simulated"] and not project_path(data).exists():
         data = SIMULATED
-    return folder, Settings(**{**notes["settings"], "output": settings.output, "data": data})
+    try:
+        return folder, Settings(**{**notes["settings"], "output": settings.output, "data": data})
+    except TypeError as error:
+        raise ValueError(
+            f"{short_path(folder)} was made by another version of gan_utils, with other settings. Train it again."
+        ) from error
+
+
+def held_out_people(data):
+    """The numbers of the people that a run must not train on: {"validate": [...], "test": [...]}."""
+    return {"validate": np.unique(data.validate.people).tolist(), "test": np.unique(data.test.people).tolist()}
+
+
+def check_held_out_people(folder, data):
+    """Raise DataError when other people are held out now than when the run was trained: those would have trained it.
+
+    The usual cause is a patient who was added to the data folder or taken out of it since.
+    """
+    before, now = read_json(folder / "run.json")["data"]["held_out"], held_out_people(data)
+    if before != now:
+        raise DataError(
+            f"{data.folder} has changed since {short_path(folder)} was trained: held out were {before}, now {now}. "
+            "Put the files back as they were, or train again."
+        )
 
 
 def save_results(folder, **results):
@@ -122,9 +150,9 @@ def device():
 
 
 def commit():
-    """The project's git commit, or None outside a clone."""
+    """The project's git commit, with -dirty behind it where files were changed since; None outside a clone."""
     try:
-        command = ["git", "-C", str(PROJECT_FOLDER), "rev-parse", "HEAD"]
+        command = ["git", "-C", str(PROJECT_FOLDER), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None

@@ -118,14 +118,35 @@ def ssim_with_batches(images, reference_batches):
     return np.stack([ssim(images, reference_batches[batch]) for batch in range(len(reference_batches.images))])
 
 
+def published_ssim(data, settings):
+    """The SSIM figure of the published report of an experiment, as a function of generated images.
+
+    Brains: the maximum over all pairs with training batches (`ssim_with_batches`). Knees: the mean over all pairs with
+    the slices of the validation patient (`ssim_all_pairs`).
+
+    Args:
+        data: `SliceData`.
+        settings: `Settings`; uses experiment, ssim_batches and seed.
+
+    Returns:
+        A function: float (images, image_size, image_size, 1), -1..1 -> float.
+    """
+    if settings.experiment == "brain":
+        reference_batches = draw_reference_batches(data.train.images, settings)
+        return lambda images: float(ssim_with_batches(images, reference_batches).max())
+    validation_moments = local_moments(scale_to_unit_range(data.validate.images))
+    return lambda images: float(ssim_all_pairs(images, validation_moments).mean())
+
+
 def ssim_all_pairs(images, others):
     """SSIM of every image with every other one: float32 (images, others).
 
     Args:
         images: float (images, image_size, image_size, 1), -1..1.
-        others: float (others, image_size, image_size, 1), -1..1.
+        others: the same for (others, ...), or their `LocalMoments`.
     """
-    images, others = local_moments(images), local_moments(others)
+    images = local_moments(images)
+    others = others if isinstance(others, LocalMoments) else local_moments(others)
     return np.stack([ssim(images[number], others) for number in range(len(images.images))])
 
 

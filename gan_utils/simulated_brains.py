@@ -12,12 +12,8 @@ Voxels are ordered (z, x, y): slice from low to high, row from left to right of 
 the back of the head to the nose. Lengths are in mm unless a name or comment says px.
 """
 
-import os
-import shutil
-import tempfile
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,6 +21,8 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage, sparse
 from scipy.spatial.transform import Rotation
+
+from gan_utils.simulated_files import new_set, run_all
 
 SLICES_PER_PERSON = 32
 SLICE_STEP = 1.25  # mm between neighbouring slices
@@ -34,7 +32,6 @@ CORTEX_THICKNESS = 2.5  # mm of grey matter between the pia and the white matter
 NODE_STEP = 3.0  # mm between the nodes on which shapes are worked out: shapes are smooth
 FINE_SIZE = 128  # px; smaller pictures are averaged from one of twice the size, larger ones need not be
 
-SIMULATED_MARK = "SIMULATED.txt"  # lies in every simulated set, so that it is never taken for real scans
 SIMULATED_TEXT = """SIMULATED brain slices. No picture here shows a real person.
 
 Made by gan_utils/simulated_brains.py of the DCGAN tutorial from the MNI152 tissue maps in nilearn:
@@ -439,26 +436,17 @@ def _write_person(folder: Path, person: int, image_size: int, seed: int) -> None
 
 
 def _write_people(folder: Path, image_size: int, people: int, seed: int, progress: Callable | None) -> None:
-    """Write all people, two at a time: 80 % to train, 10 % to validate, 10 % to test."""
+    """Write all people: 80 % to train, 10 % to validate, 10 % to test."""
     tenth = max(1, round(people / 10))
     sets = ["train"] * (people - 2 * tenth) + ["validate"] * tenth + ["test"] * tenth
-    folders = {name: folder / "keras_png_slices_data" / f"keras_png_slices_{name}" for name in sets}
+    folders = {name: folder / f"keras_png_slices_{name}" for name in sets}
     for path in folders.values():
-        path.mkdir(parents=True)
+        path.mkdir()
     _template()  # loaded once, before the threads start
-    with ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
-        jobs = [
-            pool.submit(_write_person, folders[name], person, image_size, seed)
-            for person, name in enumerate(sets, start=1)
-        ]
-        try:
-            for done, job in enumerate(as_completed(jobs), start=1):
-                job.result()
-                if progress is not None:
-                    progress(done, people)
-        except BaseException:  # Ctrl-C too: people not yet begun need not be made
-            pool.shutdown(cancel_futures=True)
-            raise
+    jobs = [
+        partial(_write_person, folders[name], person, image_size, seed) for person, name in enumerate(sets, start=1)
+    ]
+    run_all(jobs, progress)
 
 
 def write_simulated_brains(
@@ -493,17 +481,7 @@ def write_simulated_brains(
     if people < 3:
         raise ValueError(f"people is {people}; use at least 3: one each to train, validate and test")
     _check_size(image_size)
-    if folder.exists():
-        raise FileExistsError(f"{folder} exists already; use it, or delete it to have it made anew")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=f"{folder.name}_unfinished_", dir=folder.parent))
-    try:
-        _write_people(unfinished, image_size, people, seed, progress)
-        (unfinished / "keras_png_slices_data" / SIMULATED_MARK).write_text(
-            SIMULATED_TEXT.format(size=image_size, people=people, seed=seed)
-        )
-        unfinished.chmod(0o755)  # mkdtemp makes folders that only their owner may read
-        unfinished.rename(folder)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+    text = SIMULATED_TEXT.format(size=image_size, people=people, seed=seed)
+    with new_set(folder, "keras_png_slices_data", text) as root:
+        _write_people(root, image_size, people, seed, progress)
     return folder

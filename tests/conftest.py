@@ -1,14 +1,25 @@
+import hypothesis
 import numpy as np
 import pytest
 from PIL import Image
 
-from gan_utils.datasets import OASIS_SPLITS
+from gan_utils.layouts import OASIS_SPLITS
+
+# No deadline: how long an example takes depends on the machine. The same examples in every run.
+hypothesis.settings.register_profile("tutorial", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("tutorial")
 
 
 @pytest.fixture
 def oasis_folder(tmp_path):
     """A made-up OASIS folder: two slices of six people in three splits, 40x40 pixels of noise."""
     return make_oasis_folder(tmp_path / "keras_png_slices_data")
+
+
+@pytest.fixture
+def akoa_folder(tmp_path):
+    """A made-up AKOA folder: three slices of a scan of five patients, 65x57 pixels of noise."""
+    return make_akoa_folder(tmp_path / "AKOA_Analysis")
 
 
 def make_oasis_folder(folder, size=40, people=((1, 2, 10), (402, 403), (441,)), slices=(0, 2, 10)):
@@ -19,4 +30,16 @@ def make_oasis_folder(folder, size=40, people=((1, 2, 10), (402, 403), (441,)), 
             for number in slices:
                 image = draw.integers(0, 256, (size, size), dtype=np.uint8)
                 Image.fromarray(image).save(folder / name / f"case_{case:03d}_slice_{number}.nii.png")
+    return folder
+
+
+def make_akoa_folder(folder, size=(65, 57), patients=(11, 12, 13, 14, 15), slices=(0, 2, 10)):
+    draw = np.random.default_rng(0)
+    folder.mkdir(parents=True, exist_ok=True)
+    for patient in patients:
+        side = "RIGHT" if patient % 2 else "LEFT"
+        for number in slices:
+            grey = draw.integers(0, 256, size[::-1], dtype=np.uint8)
+            name = f"OAI{patient:07d}_BaseLine_3_de3d1_SAG_3D_DESS_WE_{side}.nii.gz_{number}.png"
+            Image.fromarray(np.stack([grey] * 3, axis=-1)).save(folder / name)
     return folder

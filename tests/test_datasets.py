@@ -4,24 +4,29 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from conftest import make_oasis_folder
+from conftest import make_akoa_folder, make_oasis_folder
 from gan_utils import datasets
-from gan_utils.datasets import DataError, load_slices, scale_to_unit_range, training_batches
+from gan_utils.datasets import load_slices, resized, scale_to_unit_range, training_batches
+from gan_utils.drawn_knees import write_drawn_knees
+from gan_utils.layouts import DataError
 from gan_utils.settings import choose_settings
 from gan_utils.simulated_brains import write_simulated_brains
 
+SMALL = {"image_size": 32, "generator_input_dim": 4}
 
-def settings_for(folder, **changes):
-    return choose_settings("brain", "smoke", data=folder, **{"image_size": 40, **changes})
+
+def settings_for(folder, experiment="brain", **changes):
+    sizes = {"image_size": 40, "generator_input_dim": 5}
+    return choose_settings(experiment, "smoke", data=folder, **{**sizes, **changes})
 
 
 def train_file(folder):
     return folder / "keras_png_slices_train" / "case_002_slice_10.nii.png"
 
 
-def assert_refused(folder, *expected_words):
+def assert_refused(folder, *expected_words, experiment="brain"):
     with pytest.raises(DataError) as refusal:
-        load_slices(settings_for(folder))
+        load_slices(settings_for(folder, experiment))
     for word in expected_words:
         assert word in str(refusal.value)
 
@@ -55,7 +60,7 @@ def test_own_data_in_the_data_folder_is_found_before_people_are_simulated(tmp_pa
 
 def test_people_are_simulated_where_there_is_no_data(tmp_path, monkeypatch):
     monkeypatch.setattr(datasets, "project_path", lambda path: tmp_path / path)
-    settings = settings_for(None, image_size=32, simulated_people=3)
+    settings = settings_for(None, **SMALL, simulated_people=3)
     data = load_slices(settings)
     assert data.simulated
     assert "simulated" in data.title
@@ -71,13 +76,13 @@ def test_simulated_people_are_called_so_wherever_they_were_moved(tmp_path, monke
     write_simulated_brains(tmp_path / "made", 32, people=3)
     (tmp_path / place).mkdir(parents=True)
     (tmp_path / "made" / "keras_png_slices_data").rename(tmp_path / place / "keras_png_slices_data")
-    assert load_slices(settings_for("my scans" if place == "my scans" else None, image_size=32)).simulated
+    assert load_slices(settings_for("my scans" if place == "my scans" else None, **SMALL)).simulated
 
 
 def test_simulated_people_can_be_asked_for_where_there_are_real_slices(tmp_path, monkeypatch):
     monkeypatch.setattr(datasets, "project_path", lambda path: tmp_path / path)
     make_oasis_folder(tmp_path / "data" / "keras_png_slices_data")
-    assert load_slices(settings_for("simulated", image_size=32, simulated_people=3)).simulated
+    assert load_slices(settings_for("simulated", **SMALL, simulated_people=3)).simulated
 
 
 def test_emptied_folder_of_simulated_people_is_named(tmp_path, monkeypatch):
@@ -111,7 +116,11 @@ def test_empty_folder_is_refused(tmp_path):
 
 def test_folder_of_another_layout_is_refused(tmp_path):
     (tmp_path / "AKOA_Analysis").mkdir()
-    assert_refused(tmp_path, "AKOA_Analysis", "keras_png_slices_train/")
+    assert_refused(tmp_path, "AKOA_Analysis", "keras_png_slices_train/", "the other EXPERIMENT")
+
+
+def test_brains_are_refused_as_knees(oasis_folder):
+    assert_refused(oasis_folder.parent, "keras_png_slices_data", "the other EXPERIMENT", experiment="knee")
 
 
 @pytest.mark.parametrize("split", ["train", "validate", "test"])
@@ -163,8 +172,16 @@ def test_broken_file_is_refused_by_name(oasis_folder, content, expected):
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "I;16", "1"])
 def test_image_that_is_not_8_bit_grey_is_refused_by_name(oasis_folder, mode):
     path = train_file(oasis_folder)
-    Image.new(mode, (40, 40)).save(path)
+    Image.new(mode, (40, 40), (9, 9, 8) if mode == "RGB" else 0).save(path)
     assert_refused(oasis_folder, path.name, mode, "8-bit grey")
+
+
+def test_three_equal_channels_count_as_grey(oasis_folder):
+    path = train_file(oasis_folder)
+    with Image.open(path) as image:
+        grey = np.asarray(image)
+        image.convert("RGB").save(path)
+    np.testing.assert_array_equal(load_slices(settings_for(oasis_folder)).train.images[5, :, :, 0], grey)
 
 
 def test_image_of_another_size_is_refused_by_name(oasis_folder):
@@ -179,12 +196,79 @@ def test_first_image_broken_is_refused_by_name(oasis_folder):
     assert_refused(oasis_folder, path.name, "cannot be read")
 
 
-@pytest.mark.parametrize("size", [(24, 24), (60, 40)])
-def test_data_set_of_unfit_size_is_refused(tmp_path, size):
-    folder = make_oasis_folder(tmp_path / "keras_png_slices_data")
-    for path in folder.rglob("*.png"):
-        Image.new("L", size).save(path)
-    assert_refused(folder, f"{size[0]}x{size[1]}", "40x40")
+def test_data_set_of_too_small_images_is_refused(tmp_path):
+    folder = make_oasis_folder(tmp_path / "keras_png_slices_data", size=24)
+    assert_refused(folder, "24x24", "at least 40")
+
+
+def test_knees_are_loaded_with_patient_scan_slice_and_side(akoa_folder):
+    (akoa_folder / "OAI0000012_BaseLine_7_de3d1_SAG_3D_DESS_WE_RIGHT.nii.gz_0.png").write_bytes(
+        (akoa_folder / "OAI0000012_BaseLine_3_de3d1_SAG_3D_DESS_WE_LEFT.nii.gz_0.png").read_bytes()
+    )
+    data = load_slices(settings_for(akoa_folder.parent, "knee"))
+    splits = (data.train, data.validate, data.test)
+    assert (data.title, data.simulated) == ("real knee slices", False)
+    assert sorted(set(np.concatenate([split.people for split in splits]).tolist())) == [11, 12, 13, 14, 15]
+    assert sum(map(len, splits)) == 16
+    (split,) = (split for split in splits if 12 in split.people)
+    chosen = split.people == 12
+    assert split.slice_numbers[chosen].tolist() == [0, 2, 10, 0]
+    assert split.sides[chosen].tolist() == ["LEFT"] * 3 + ["RIGHT"]
+    assert np.diff(split.scans[chosen]).tolist() == [0, 0, 1]
+    assert data.train.images.shape[1:] == (40, 40, 1)
+
+
+def test_one_knee_patient_is_refused_and_told_how_many_are_needed(tmp_path):
+    folder = make_akoa_folder(tmp_path / "AKOA_Analysis", patients=(1,))
+    assert_refused(folder, "1 patient", "At least 3", experiment="knee")
+
+
+def test_knees_are_drawn_where_there_is_no_data(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets, "project_path", lambda path: tmp_path / path)
+    data = load_slices(settings_for(None, "knee", **SMALL, simulated_people=3))
+    assert (data.title, data.simulated) == ("drawn knee slices", True)
+    assert [len(set(split.people.tolist())) for split in (data.train, data.validate, data.test)] == [1, 1, 1]
+    assert "drawn_knees_32px_3people" in str(data.folder)
+
+
+def test_drawn_knees_are_called_so_wherever_they_were_moved(tmp_path):
+    write_drawn_knees(tmp_path / "made", 32, 3)
+    (tmp_path / "made" / "AKOA_Analysis").rename(tmp_path / "AKOA_Analysis")
+    assert load_slices(settings_for(tmp_path, "knee", **SMALL)).title == "drawn knee slices"
+
+
+def wide_picture():
+    """A disc of 100 pixels across in a picture of 260x228."""
+    y, x = np.mgrid[:228, :260]
+    return Image.fromarray((255 * ((x - 129.5) ** 2 + (y - 113.5) ** 2 < 50**2)).astype(np.uint8))
+
+
+def extent(picture):
+    inside = np.asarray(picture) > 127
+    return int(inside.any(axis=0).sum()), int(inside.any(axis=1).sum())
+
+
+def test_padding_keeps_shapes_and_squashing_does_not():
+    width, height = extent(resized(wide_picture(), 128, "pad"))
+    assert abs(width - height) <= 1
+    assert width == pytest.approx(100 * 128 / 260, abs=1)
+    width, height = extent(resized(wide_picture(), 128, "squash"))
+    assert height / width == pytest.approx(260 / 228, abs=0.04)
+
+
+def test_padding_is_black_bars_above_and_below():
+    padded = np.asarray(resized(Image.new("L", (260, 228), 200), 130, "pad"))
+    assert (padded[:7] == 0).all()
+    assert (padded[-7:] == 0).all()
+    assert (padded[9:-9] == 200).all()
+
+
+def test_shrinking_does_not_alias():
+    """Stripes finer than the new pixels become even grey."""
+    stripes = np.tile(np.array([0, 255], np.uint8), (260, 130))
+    shrunk = np.asarray(resized(Image.fromarray(stripes), 96), float)
+    assert shrunk.std() < 8
+    assert shrunk.mean() == pytest.approx(127.5, abs=2)
 
 
 def test_scaling_spans_the_range_of_tanh():

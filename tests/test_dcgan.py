@@ -4,7 +4,13 @@ import pytest
 import tensorflow as tf
 
 from gan_utils.dcgan import DCGAN, discriminator_loss, generator_loss
-from gan_utils.networks import build_discriminator, build_generator
+from gan_utils.networks import (
+    build_brain_discriminator,
+    build_brain_generator,
+    build_knee_discriminator,
+    build_knee_generator,
+)
+from gan_utils.settings import UPDATES
 
 
 @pytest.fixture
@@ -13,9 +19,13 @@ def batches():
     return tf.data.Dataset.from_tensor_slices(images).batch(8)
 
 
-def make_gan(seed=1):
+def small_networks():
+    return build_brain_generator(32, 4, generator_input_dim=4), build_brain_discriminator(32, 4)
+
+
+def make_gan(updates="simultaneous", seed=1):
     keras.utils.set_random_seed(seed)
-    gan = DCGAN(build_generator(32, 4), build_discriminator(32, 4), seed=seed)
+    gan = DCGAN(*small_networks(), updates, seed=seed)
     gan.compile(keras.optimizers.Adam(1e-3), keras.optimizers.Adam(1e-3))
     return gan
 
@@ -39,28 +49,72 @@ def test_losses_have_their_known_values():
     assert float(generator_loss(-sure)) == pytest.approx(20, rel=1e-6)
 
 
-def test_training_moves_every_weight_of_both_networks(batches):
-    gan = make_gan()
+@pytest.mark.parametrize("updates", UPDATES)
+def test_training_moves_every_weight_of_both_networks(batches, updates):
+    gan = make_gan(updates)
     before = weights(gan.generator), weights(gan.discriminator)
     fit(gan, batches, epochs=1)
     for network, old in zip((gan.generator, gan.discriminator), before, strict=True):
         assert all((new != was).any() for new, was in zip(weights(network), old, strict=True))
 
 
-def test_both_networks_are_updated_from_one_pass():
-    """The published order: the generator's gradient comes from the discriminator as it was before the step."""
+def generators_after_one_step(updates, discriminator_rates):
+    """Weights of the generator after a step of the same GAN, for each learning rate of the discriminator."""
     real_images = np.random.default_rng(0).uniform(-1, 1, (8, 32, 32, 1)).astype(np.float32)
-    gans = [DCGAN(build_generator(32, 4), build_discriminator(32, 4), seed=1) for _ in range(2)]
-    gans[1].set_weights(gans[0].get_weights())
-    for gan, rate in zip(gans, (0.0, 0.1), strict=True):
+    gans = [DCGAN(*small_networks(), updates, seed=1) for _ in discriminator_rates]
+    for gan in gans:
         for layer in gan.discriminator.layers:
             if isinstance(layer, keras.layers.Dropout):
                 layer.rate = 0.0  # its draws would differ between the two
+    start = gans[0].get_weights()
+    for gan, rate in zip(gans, discriminator_rates, strict=True):
+        gan.set_weights(start)
+        before = weights(gan.discriminator)
         gan.compile(keras.optimizers.SGD(0.1), keras.optimizers.SGD(rate), run_eagerly=True)
         gan.train_on_batch(real_images)
-    for one, other in zip(weights(gans[0].generator), weights(gans[1].generator), strict=True):
+        moved = any((new != old).any() for new, old in zip(weights(gan.discriminator), before, strict=True))
+        assert moved == (rate > 0)
+    return [weights(gan.generator) for gan in gans]
+
+
+def test_simultaneous_update_uses_the_discriminator_as_it_was_before_the_step():
+    first, second = generators_after_one_step("simultaneous", (0.0, 0.1))
+    for one, other in zip(first, second, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)
-    assert (weights(gans[0].discriminator)[0] != weights(gans[1].discriminator)[0]).any()
+
+
+def test_alternating_update_uses_the_discriminator_as_it_is_after_its_own():
+    first, second = generators_after_one_step("alternating", (0.0, 0.1))
+    assert max(np.abs(one - other).max() for one, other in zip(first, second, strict=True)) > 1e-4
+
+
+def test_alternating_update_is_the_two_steps_done_by_hand():
+    """The discriminator's SGD step, then the generator's through the new discriminator, whose weights are held."""
+    rate = 0.05
+    real_images = tf.constant(np.random.default_rng(0).uniform(-1, 1, (8, 32, 32, 1)).astype(np.float32))
+    gan, by_hand = (DCGAN(build_knee_generator(32, 4), build_knee_discriminator(32, 4), "alternating") for _ in "ab")
+    by_hand.set_weights(gan.get_weights())
+    gan.compile(keras.optimizers.SGD(rate), keras.optimizers.SGD(rate), run_eagerly=True)
+    latents = tf.random.stateless_normal((8, gan.latent_dim), seed=(1, 2))
+    gan.update_in_turn(real_images, latents)
+
+    def step(network, loss):
+        with tf.GradientTape() as tape:
+            value = loss()
+        gradients = tape.gradient(value, network.trainable_variables)
+        for weight, gradient in zip(network.trainable_variables, gradients, strict=True):
+            weight.assign_sub(rate * gradient)
+
+    judge = by_hand.discriminator
+    step(judge, lambda: discriminator_loss(judge(real_images), judge(by_hand(latents))))
+    step(by_hand.generator, lambda: generator_loss(judge(by_hand(latents))))
+    for one, other in zip(weights(gan), weights(by_hand), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+def test_unknown_order_of_updates_is_refused():
+    with pytest.raises(ValueError, match="updates 'both' is not known; choose one of: simultaneous, alternating"):
+        DCGAN(*small_networks(), "both")
 
 
 def test_discriminator_learns_to_tell_a_frozen_generator_from_real_images(batches):
@@ -70,20 +124,18 @@ def test_discriminator_learns_to_tell_a_frozen_generator_from_real_images(batche
     assert history[-1] < 0.5 * history[0]
 
 
-def test_history_holds_epoch_means(batches):
+def test_history_holds_epoch_means_and_step_callbacks_see_single_steps(batches):
     gan = make_gan()
 
     class StepLosses(keras.callbacks.Callback):
-        means = ()
+        losses = ()
 
         def on_train_batch_end(self, batch, logs=None):
-            self.means += (logs["generator_loss"],)
+            self.losses += (logs["generator_loss"],)
 
     steps = StepLosses()
     history = fit(gan, batches, epochs=2, callbacks=[steps]).history["generator_loss"]
-    # What Keras hands to callbacks after a step is the running mean since the epoch began.
-    running = np.reshape(steps.means, (2, 4))
-    single_steps = running * [1, 2, 3, 4] - np.pad(running[:, :-1] * [1, 2, 3], ((0, 0), (1, 0)))
+    single_steps = np.reshape(steps.losses, (2, 4))
     assert history == pytest.approx(single_steps.mean(axis=1))
     assert gan.loss_means["generator_loss"].count == 4  # it started afresh in the second epoch
     assert single_steps.std() > 0

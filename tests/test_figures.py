@@ -10,6 +10,7 @@ from gan_utils.figures import (
     image_grid,
     plot_losses,
     plot_ssim,
+    plot_step_losses,
     read_history,
     save_image_grid,
     save_progress_gif,
@@ -71,13 +72,22 @@ def test_graphs_show_what_the_history_holds(run_folder):
     history = read_history(run_folder)
     losses = plot_losses(history, run_folder / "loss_graph.png").axes[0]
     assert [line.get_ydata().tolist() for line in losses.lines[:2]] == [[0.7, 0.8, 0.9], [1.4, 1.3, 1.2]]
-    graph = plot_ssim(
-        history, {"black image": (0.58, 0), "held-out people": (0.6, 0.02)}, run_folder / "ssim_graph.png"
-    ).axes[0]
+    lines = {"black image": (0.58, 0), "held-out people": (0.6, 0.02)}
+    graph = plot_ssim(history, lines, "maximum SSIM", run_folder / "ssim_graph.png").axes[0]
+    assert graph.get_title() == "maximum SSIM"
     assert graph.lines[0].get_ydata().tolist() == [0.1, 0.2, 0.3]
     assert [line.get_ydata()[0] for line in graph.lines[1:]] == [0.58, 0.6]
     for name in ("loss_graph.png", "ssim_graph.png"):
         assert imageio.imread(run_folder / name).std() > 0
+
+
+def test_step_losses_are_drawn_one_by_one(tmp_path):
+    (tmp_path / "step_losses.csv").write_text("step,generator_loss,discriminator_loss\n1,0.7,1.4\n2,0.9,1.1\n")
+    generator, discriminator = plot_step_losses(tmp_path, tmp_path / "loss_plot.png").axes
+    assert generator.lines[0].get_ydata().tolist() == [0.7, 0.9]
+    assert discriminator.lines[0].get_ydata().tolist() == [1.4, 1.1]
+    assert discriminator.lines[0].get_xdata().tolist() == [1, 2]
+    assert imageio.imread(tmp_path / "loss_plot.png").std() > 0
 
 
 def test_history_of_one_epoch_is_still_a_table(tmp_path):

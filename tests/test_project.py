@@ -12,6 +12,7 @@ import pytest
 from gan_utils.settings import PROJECT_FOLDER
 
 NOTEBOOKS = sorted((PROJECT_FOLDER / "notebooks").glob("*.ipynb"))
+SHOWCASE = PROJECT_FOLDER / "epoch_images" / "showcase"
 NAMES = ["01_explore_data", "02_define_models", "03_train", "04_evaluate"]
 
 
@@ -68,14 +69,20 @@ def test_pages_link_to_committed_files(path):
 
 
 def test_notebooks_and_showcase_are_of_one_run():
-    showcase = PROJECT_FOLDER / "epoch_images" / "showcase" / "brain-baseline-quick"
-    outputs = [output for cell in code_cells(NOTEBOOKS[3]) for output in cell.outputs]
-    report = (showcase / "SSIM.txt").read_text()
-    assert report in [output.get("text") for output in outputs]
-    results = json.loads((showcase / "results.json").read_text())["ssim"]
-    wanted = {"published_max", "black_image", "mean_image", "held_out_real", "held_out_mean"}
+    report = (SHOWCASE / "brain-baseline-quick" / "SSIM.txt").read_text()
+    assert report in [output.get("text") for cell in code_cells(NOTEBOOKS[3]) for output in cell.outputs]
+
+
+@pytest.mark.parametrize("run", ["brain-baseline-quick", "knee-baseline-quick"])
+def test_showcase_holds_every_figure_with_its_floors_and_references(run):
+    results = json.loads((SHOWCASE / run / "results.json").read_text())["ssim"]
+    wanted = {"published_max", "black_image", "mean_image", "held_out_real"}
+    for split in ("validate", "test"):
+        figures = ("mean", "mean_spread", "black_image_mean", "mean_image_mean", "real_against_real_mean")
+        wanted |= {f"{split}_{figure}" for figure in figures}
     assert wanted <= results.keys()
-    assert all(f"{results[name]:.4f}" in report for name in wanted)
+    lines = dict(line.split() for line in (SHOWCASE / run / "SSIM.txt").read_text().splitlines())
+    assert lines == {name: f"{value:.4f}" for name, value in results.items()}
 
 
 def test_conda_environment_repeats_no_package():

@@ -63,7 +63,12 @@ def test_only_tensorflow_start_up_messages_are_dropped():
 
 @pytest.mark.parametrize(
     ("arguments", "expected"),
-    [(["--experiment", "knee"], "not part of the tutorial yet"), (["--profile", "fast"], "quick")],
+    [
+        (["--experiment", "liver"], "brain, knee"),
+        (["--profile", "fast"], "quick"),
+        (["--settings", "epoch=3"], "no such setting: epoch"),
+        (["--settings", "epochs=2 data=elsewhere"], "choose the data by DATA="),
+    ],
 )
 def test_wrong_choice_ends_in_one_clear_line(arguments, expected):
     run = run_command(*arguments)
@@ -106,12 +111,12 @@ def publish_run(monkeypatch, tmp_path):
     return module
 
 
-def make_finished_run(publish_run, project, simulated):
-    folder = project / "epoch_images" / "brain-baseline-quick"
+def make_finished_run(publish_run, project, simulated, name="brain-baseline-quick"):
+    folder = project / "epoch_images" / name
     (folder / "notebooks").mkdir(parents=True)
     (project / "notebooks").mkdir()
-    for name in publish_run.FILES:
-        (folder / name).write_text(name)
+    for file in publish_run.FILES:
+        (folder / file).write_text(file)
     (folder / "run.json").write_text(json.dumps({"data": {"simulated": simulated}}))
     (folder / "history.csv").write_text("epoch,ssim\n" + "".join(f"{epoch},0.5\n" for epoch in range(1, 31)))
     for epoch in range(1, 31):
@@ -133,6 +138,14 @@ def test_published_run_is_light(publish_run, tmp_path):
     assert "image/gif" not in published
     assert "../epoch_images/showcase/brain-baseline-quick/model_progress.gif" in published
     assert "edited since" in published
+
+
+def test_published_knees_leave_the_notebooks_as_they_are(publish_run, tmp_path):
+    make_finished_run(publish_run, tmp_path, simulated=True, name="knee-baseline-quick")
+    before = (tmp_path / "notebooks" / "03_train.ipynb").read_bytes()
+    publish_run.main("knee-baseline-quick")
+    assert (tmp_path / "epoch_images" / "showcase" / "knee-baseline-quick" / "SSIM.txt").exists()
+    assert (tmp_path / "notebooks" / "03_train.ipynb").read_bytes() == before
 
 
 def test_outputs_of_other_code_are_not_published(publish_run, tmp_path):

@@ -1,7 +1,9 @@
 import pytest
 
+from conftest import make_akoa_folder
 from gan_utils.datasets import load_slices
-from gan_utils.runs import finish_run, open_run, read_json, save_results, start_run, write_json
+from gan_utils.layouts import DataError
+from gan_utils.runs import check_held_out_people, finish_run, open_run, read_json, save_results, start_run, write_json
 from gan_utils.settings import choose_settings
 
 
@@ -21,6 +23,7 @@ def test_run_notes_say_how_it_was_made(settings):
         "simulated": False,
         "slices": {"train": 9, "validate": 6, "test": 3},
         "people": {"train": 3, "validate": 2, "test": 1},
+        "held_out": {"validate": [402, 403], "test": [441]},
     }
     assert notes["versions"].keys() >= {"python", "tensorflow", "keras", "numpy"}
     assert notes["device"]
@@ -72,6 +75,29 @@ def test_unfinished_run_is_not_opened(settings):
     start_run(settings, load_slices(settings))
     with pytest.raises(FileNotFoundError, match=r"03_train\.ipynb"):
         open_run(settings)
+
+
+def test_run_of_another_version_is_refused(settings):
+    folder = start_run(settings, load_slices(settings))
+    (folder / "generator.keras").touch()
+    notes = read_json(folder / "run.json")
+    notes["settings"]["learning_rate"] = notes["settings"].pop("generator_learning_rate")
+    write_json(folder / "run.json", notes)
+    with pytest.raises(ValueError, match="brain-baseline-smoke was made by another version"):
+        open_run(settings)
+
+
+def test_a_patient_who_was_added_since_training_is_noticed(akoa_folder, tmp_path):
+    """The seed would choose other patients to hold out, among them some that the run was trained on."""
+    settings = choose_settings("knee", "smoke", data=akoa_folder, output=str(tmp_path / "runs"))
+    data = load_slices(settings)
+    folder = start_run(settings, data)
+    check_held_out_people(folder, load_slices(settings))
+    make_akoa_folder(akoa_folder, patients=range(1, 11))
+    changed = load_slices(settings)
+    assert changed.test.people[0] != data.test.people[0]
+    with pytest.raises(DataError, match=r"has changed since .*knee-baseline-smoke was trained: held out were"):
+        check_held_out_people(folder, changed)
 
 
 def test_results_are_added_up(tmp_path):

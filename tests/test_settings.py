@@ -2,7 +2,14 @@ import dataclasses
 
 import pytest
 
-from gan_utils.settings import PROFILES, PROJECT_FOLDER, choose_settings, project_path, short_path
+from gan_utils.settings import (
+    PROFILES,
+    PROJECT_FOLDER,
+    choose_settings,
+    project_path,
+    read_changes,
+    short_path,
+)
 
 
 def test_full_profile_is_the_published_system():
@@ -16,9 +23,54 @@ def test_full_profile_is_the_published_system():
     assert settings.steps_per_epoch is None
 
 
+def test_full_knee_profile_is_the_published_system():
+    settings = choose_settings("knee", "full")
+    assert (settings.image_size, settings.batch_size, settings.epochs, settings.latent_dim) == (128, 128, 35, 256)
+    assert (settings.generator_learning_rate, settings.discriminator_learning_rate, settings.beta_1) == (
+        2e-4,
+        2e-4,
+        0.5,
+    )
+    assert (settings.generator_input_dim, settings.updates) == (4, "alternating")
+
+
+def test_changes_are_read_as_typed_on_the_command_line():
+    text = "epochs=3 generator_learning_rate=1e-4 debug=True steps_per_epoch=None output='my runs' updates=alternating"
+    changes = read_changes(text)
+    assert changes == {
+        "epochs": 3,
+        "generator_learning_rate": 1e-4,
+        "debug": True,
+        "steps_per_epoch": None,
+        "output": "my runs",
+        "updates": "alternating",
+    }
+    assert choose_settings("knee", "smoke", **changes).run_folder == PROJECT_FOLDER / "my runs" / "knee-baseline-smoke"
+    assert read_changes(None) == read_changes("") == {}
+    assert read_changes(r"output=C:\my\runs") == {"output": r"C:\my\runs"}
+    assert read_changes("output=2024") == {"output": "2024"}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("epochs = 3", "'epochs' is not of the form name=value"),
+        ("output=", "'output=' is not of the form"),
+        ("=3", "'=3' is not of the form"),
+        ("output='my runs", "No closing quotation"),
+        ("data=elsewhere", "choose the data by DATA="),
+        ("profile=full", "choose the profile by PROFILE="),
+    ],
+)
+def test_changes_that_cannot_be_read_are_refused(text, expected):
+    with pytest.raises(ValueError, match=f"SETTINGS {text}: .*{expected}"):
+        read_changes(text)
+
+
+@pytest.mark.parametrize("experiment", PROFILES)
 @pytest.mark.parametrize("profile", PROFILES["brain"])
-def test_run_folder_follows_from_the_choices(profile):
-    assert choose_settings("brain", profile).run_folder.name == f"brain-baseline-{profile}"
+def test_run_folder_follows_from_the_choices(experiment, profile):
+    assert choose_settings(experiment, profile).run_folder.name == f"{experiment}-baseline-{profile}"
 
 
 @pytest.mark.parametrize(
@@ -27,7 +79,15 @@ def test_run_folder_follows_from_the_choices(profile):
         ({"experiment": "liver"}, "brain"),
         ({"profile": "fast"}, "quick"),
         ({"recipe": "best"}, "baseline"),
-        ({"experiment": "knee"}, "not part of the tutorial yet"),
+        ({"updates": "both"}, "simultaneous, alternating"),
+        ({"resize": "crop"}, "pad, squash"),
+        ({"generator_input_dim": 12}, "generator_input_dim 12 .* these do: 1, 2, 4, 8, 16, 32$"),
+        ({"generator_input_dim": 64}, "generator_input_dim 64 .* these do"),
+        ({"seed": -1}, "seed -1"),
+        ({"simulated_people": 2}, "simulated_people 2 is too small: choose 3"),
+        ({"epochs": "3"}, "epochs '3' does not fit"),
+        ({"epochs": True}, "epochs True does not fit"),
+        ({"debug": 1}, "debug 1 does not fit"),
         ({"epoch": 3}, "no such setting: epoch"),
         ({"epochs": 0}, "epochs 0"),
         ({"image_size": 100}, "multiple of 8"),

@@ -1,8 +1,9 @@
-"""Refresh what is committed from a finished run: the notebooks' outputs and the light showcase.
+"""Refresh what is committed from a finished run: the light showcase and, for brains, the notebooks' outputs.
 
     python tools/publish_run.py brain-baseline-quick        (`make notebooks` makes the run first)
 
-Only for runs on simulated people: pictures of real scans must not be committed.
+Only for runs on simulated people: pictures of real scans must not be committed. The notebooks can show one run; it is
+the brains' one, which is the default.
 """
 
 import shutil
@@ -17,6 +18,7 @@ from gan_utils.settings import PROJECT_FOLDER
 FILES = (
     "model_progress.gif",
     "loss_graph.png",
+    "loss_plot.png",
     "ssim_graph.png",
     "real_batch.png",
     "example_output.png",
@@ -26,6 +28,7 @@ FILES = (
     "run.json",
 )
 EPOCHS = (1, 2, 3, 10, 25)
+NOTEBOOKS_SHOW = "brain-baseline-quick"
 
 
 def main(name):
@@ -37,8 +40,9 @@ def main(name):
         for path in sorted((PROJECT_FOLDER / "notebooks").glob("[0-9]*.ipynb"))
     ]
     # Nothing is written before everything has been checked.
-    for path, notebook in notebooks:
-        nbformat.write(notebook, path)
+    if name == NOTEBOOKS_SHOW:
+        for path, notebook in notebooks:
+            nbformat.write(notebook, path)
     showcase = PROJECT_FOLDER / "epoch_images" / "showcase" / name
     shutil.rmtree(showcase, ignore_errors=True)
     showcase.mkdir(parents=True)
@@ -47,7 +51,9 @@ def main(name):
     grids = [epoch_image_path(run_folder, epoch) for epoch in chosen]
     for path in [*(run_folder / file for file in FILES), *grids]:
         shutil.copy2(path, showcase)
-    print(f"notebooks/ and {showcase.relative_to(PROJECT_FOLDER)} now show {name}")
+    print(
+        f"{'notebooks/ and ' if name == NOTEBOOKS_SHOW else ''}{showcase.relative_to(PROJECT_FOLDER)} now show {name}"
+    )
 
 
 def with_outputs(path, executed_path, name):
