@@ -192,24 +192,6 @@ def test_files_names_and_pictures(tmp_path):
         np.testing.assert_array_equal(channel, draw_knee(1, 32, side, visit)[7])
 
 
-@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
-def test_interruption_leaves_nothing(tmp_path, error):
-    def interrupt(done: int, total: int) -> None:
-        if done == 1:
-            raise error
-
-    with pytest.raises(error):
-        write_drawn_knees(tmp_path / "knees", 32, patients=3, progress=interrupt)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_existing_folder_is_left_alone(tmp_path):
-    (tmp_path / "mine.txt").write_text("keep")
-    with pytest.raises(FileExistsError, match="delete it"):
-        write_drawn_knees(tmp_path, 32, patients=3)
-    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
-
-
 def test_wrong_arguments(tmp_path):
     with pytest.raises(ValueError, match="32 to 260"):
         draw_knee(1, 31)

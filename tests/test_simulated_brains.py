@@ -144,24 +144,6 @@ def test_three_people_give_one_each(tmp_path):
     assert counts == [SLICES_PER_PERSON] * 3
 
 
-@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
-def test_interruption_leaves_nothing(tmp_path, error):
-    def interrupt(done: int, total: int) -> None:
-        if done == 1:
-            raise error
-
-    with pytest.raises(error):
-        write_simulated_brains(tmp_path / "brains", 32, people=4, progress=interrupt)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_existing_folder_is_left_alone(tmp_path):
-    (tmp_path / "mine.txt").write_text("keep")
-    with pytest.raises(FileExistsError, match="delete it"):
-        write_simulated_brains(tmp_path, 32, people=3)
-    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
-
-
 def test_wrong_arguments(tmp_path):
     with pytest.raises(ValueError, match="at least 32"):
         simulate_brain(1, 31)
