@@ -92,8 +92,12 @@ class WriteTable(keras.callbacks.Callback):
         self.path = path
         self.columns = columns
 
+    def goes_on(self, epoch):
+        """Whether an epoch, counted from 0, adds to a file that is there already."""
+        return epoch > 0 and self.path.exists()
+
     def write(self, epoch, rows):
-        goes_on = epoch > 0 and self.path.exists()
+        goes_on = self.goes_on(epoch)
         with open(self.path, "a" if goes_on else "w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             if not goes_on:
@@ -116,8 +120,7 @@ class WriteHistory(WriteTable):
 
     def on_epoch_begin(self, epoch, logs=None):
         if self.start is None:
-            goes_on = epoch > 0 and self.path.exists()
-            seconds_before = read_history(self.path.parent)["seconds"][-1] if goes_on else 0.0
+            seconds_before = read_history(self.path.parent)["seconds"][-1] if self.goes_on(epoch) else 0.0
             self.start = time.monotonic() - seconds_before
 
     def on_epoch_end(self, epoch, logs):

@@ -23,6 +23,7 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage, sparse
 
+from gan_utils.layouts import AKOA_FOLDER
 from gan_utils.simulated_files import new_set, run_all
 
 SLICES_PER_KNEE = 40
@@ -486,6 +487,6 @@ def write_drawn_knees(
         raise ValueError(f"patients is {patients}; use at least 3: one each to train, validate and test")
     _check_arguments(image_size)
     text = SIMULATED_TEXT.format(size=image_size, patients=patients, seed=seed)
-    with new_set(folder, "AKOA_Analysis", text) as root:
+    with new_set(folder, AKOA_FOLDER, text) as root:
         run_all([partial(_write_patient, root, n, image_size, seed) for n in range(1, patients + 1)], progress)
     return folder

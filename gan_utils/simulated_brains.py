@@ -22,6 +22,7 @@ from PIL import Image
 from scipy import ndimage, sparse
 from scipy.spatial.transform import Rotation
 
+from gan_utils.layouts import OASIS_FOLDER, OASIS_SPLITS
 from gan_utils.simulated_files import new_set, run_all
 
 SLICES_PER_PERSON = 32
@@ -439,7 +440,7 @@ def _write_people(folder: Path, image_size: int, people: int, seed: int, progres
     """Write all people: 80 % to train, 10 % to validate, 10 % to test."""
     tenth = max(1, round(people / 10))
     sets = ["train"] * (people - 2 * tenth) + ["validate"] * tenth + ["test"] * tenth
-    folders = {name: folder / f"keras_png_slices_{name}" for name in sets}
+    folders = {name: folder / OASIS_SPLITS[name] for name in sets}
     for path in folders.values():
         path.mkdir()
     _template()  # loaded once, before the threads start
@@ -482,6 +483,6 @@ def write_simulated_brains(
         raise ValueError(f"people is {people}; use at least 3: one each to train, validate and test")
     _check_size(image_size)
     text = SIMULATED_TEXT.format(size=image_size, people=people, seed=seed)
-    with new_set(folder, "keras_png_slices_data", text) as root:
+    with new_set(folder, OASIS_FOLDER, text) as root:
         _write_people(root, image_size, people, seed, progress)
     return folder
