@@ -37,6 +37,7 @@ RESULTS = (
     "model_progress.gif",
     "loss_graph.png",
     "loss_plot.png",
+    "judgement_graph.png",
     "ssim_graph.png",
     "example_output.png",
     "SSIM.txt",
@@ -46,7 +47,7 @@ SECONDS_BETWEEN_LINES = 20  # where lines cannot be overwritten, as in a log fil
 
 
 class TalkingClient(NotebookClient):
-    """Runs a notebook and repeats its updating lines (progress, time left) in the terminal."""
+    """Runs a notebook and repeats its updating lines (progress, time left, alarms) in the terminal."""
 
     last_said = 0.0
 
@@ -54,7 +55,9 @@ class TalkingClient(NotebookClient):
         content = message["content"]
         if message["msg_type"] == "update_display_data" and set(content["data"]) == {"text/plain"}:
             now = time.monotonic()
-            if sys.stdout.isatty() or now - self.last_said > SECONDS_BETWEEN_LINES:
+            if "say" in content["metadata"]:
+                say(content["metadata"]["say"], end="\n")
+            elif sys.stdout.isatty() or now - self.last_said > SECONDS_BETWEEN_LINES:
                 self.last_said = now
                 say(content["data"]["text/plain"])
         return super().process_message(message, cell, cell_index)

@@ -5,15 +5,22 @@ import math
 import time
 
 import keras
+import matplotlib.pyplot as plt
 import numpy as np
 from IPython import get_ipython
 from IPython.display import Image, display
 
+from gan_utils.alarms import alarms_of_epochs, describe_alarms
 from gan_utils.datasets import scale_to_unit_range
-from gan_utils.figures import PICTURE_WIDTH, epoch_image_path, read_history, save_image_grid
+from gan_utils.figures import PICTURE_WIDTH, epoch_image_path, plot_judgements, read_history, save_image_grid
 from gan_utils.networks import generate_images
-from gan_utils.progress import UpdatingLine, duration, time_left
+from gan_utils.progress import UpdatingLine, UpdatingMessage, duration, time_left
+from gan_utils.realism import Judge, draw_images
 from gan_utils.similarity import published_ssim
+
+JUDGED_IMAGES = 64  # in every light judgement
+JUDGED_PROJECTIONS = 128  # enough to see a trend in the sliced Wasserstein distance, at half the price
+JUDGED_FIGURES = "diversity_ratio", "high_frequency_ratio", "nearest_ratio", "swd", "swd_real"
 
 
 def fixed_latents(settings, images=16):
@@ -35,9 +42,12 @@ def training_callbacks(settings, folder, data):
     callbacks = [
         SaveEpochImages(folder, latents),
         MeasureSsim(latents, published_ssim(data, settings)),
-        WriteHistory(folder),  # after MeasureSsim, whose figure it writes down
+        JudgeImages(data, settings),
+        WriteHistory(folder),  # after MeasureSsim and JudgeImages, whose figures it writes down
         WriteStepLosses(folder),
+        ShowAlarms(folder),
         ShowProgress(folder),
+        ShowJudgements(folder),
     ]
     return [*callbacks, KeepEveryEpoch(folder, data.train.images, settings)] if settings.debug else callbacks
 
@@ -56,7 +66,7 @@ class SaveEpochImages(keras.callbacks.Callback):
         self.latents = latents
 
     def on_epoch_end(self, epoch, logs=None):
-        images = generate_images(self.model.generator, self.latents)
+        images = generate_images(self.model.averaged_generator, self.latents)
         save_image_grid(epoch_image_path(self.folder, epoch + 1), images)
 
 
@@ -74,7 +84,36 @@ class MeasureSsim(keras.callbacks.Callback):
         self.measure = measure
 
     def on_epoch_end(self, epoch, logs):
-        logs["ssim"] = self.measure(generate_images(self.model.generator, self.latents))
+        logs["ssim"] = self.measure(generate_images(self.model.averaged_generator, self.latents))
+
+
+class JudgeImages(keras.callbacks.Callback):
+    """Adds the figures of `Judge` to the logs of epoch 1, of every judge_interval-th and of the last one.
+
+    A light version of the judgement in notebooks/04_evaluate.ipynb: 64 images, always from the same latents, and as
+    many of the validation people, since the test people stay unseen until then. The fewer the images, the larger the
+    sliced Wasserstein distance: compare it with `swd_real` and with other epochs, not with notebook 4.
+
+    Args:
+        data: `SliceData`; uses train and validate.
+        settings: `Settings`; uses judge_interval, latent_dim and seed.
+    """
+
+    def __init__(self, data, settings):
+        super().__init__()
+        self.interval = settings.judge_interval
+        self.latents = fixed_latents(settings, JUDGED_IMAGES)
+        held_out = draw_images(data.validate.images, JUDGED_IMAGES, settings.seed)
+        self.judge = Judge(held_out, data.train.images, JUDGED_IMAGES, settings.seed, JUDGED_PROJECTIONS)
+
+    def is_judged(self, epoch):
+        """Whether an epoch, counted from 1, is."""
+        return epoch in (1, self.params["epochs"]) or epoch % self.interval == 0
+
+    def on_epoch_end(self, epoch, logs):
+        if self.is_judged(epoch + 1):
+            figures = self.judge(generate_images(self.model.averaged_generator, self.latents))
+            logs.update({name: figures[name] for name in JUDGED_FIGURES})
 
 
 class WriteTable(keras.callbacks.Callback):
@@ -106,14 +145,17 @@ class WriteTable(keras.callbacks.Callback):
 
 
 class WriteHistory(WriteTable):
-    """Writes a line an epoch to history.csv: epoch (from 1), the means of both losses, SSIM, seconds so far.
+    """Writes a line an epoch to history.csv: epoch (from 1), the means of both losses, figures, seconds so far.
+
+    Figures that were not measured in an epoch are nan.
 
     Args:
         folder: where the file lies.
     """
 
     def __init__(self, folder):
-        super().__init__(folder / "history.csv", ("epoch", "generator_loss", "discriminator_loss", "ssim", "seconds"))
+        measured = "generator_loss", "discriminator_loss", "ssim", *JUDGED_FIGURES
+        super().__init__(folder / "history.csv", ("epoch", *measured, "seconds"))
 
     def on_train_begin(self, logs=None):
         self.start = None
@@ -177,7 +219,8 @@ class KeepEveryEpoch(keras.callbacks.Callback):
         numbers = self.draw.integers(len(self.training_images), size=16)
         save_image_grid(self.folders["TrainImages"] / f"{name}.png", scale_to_unit_range(self.training_images[numbers]))
         latents = self.draw.standard_normal((16, self.latent_dim), dtype=np.float32)
-        save_image_grid(self.folders["Intermediate"] / f"{name}.png", generate_images(self.model.generator, latents))
+        images = generate_images(self.model.averaged_generator, latents)
+        save_image_grid(self.folders["Intermediate"] / f"{name}.png", images)
         for network in (self.model.generator, self.model.discriminator):
             network.save(self.folders["Models"] / f"{network.name}_{name}.keras")
 
@@ -231,3 +274,53 @@ class ShowProgress(keras.callbacks.Callback):
     def on_train_end(self, logs=None):
         taken = duration(time.monotonic() - self.start)
         self.line.show(f"{self.epochs_done} epochs in {taken}{self.losses}", last=True)
+
+
+class ShowAlarms(keras.callbacks.Callback):
+    """Says in plain words when something has gone wrong, as soon as it shows, and once more at the end.
+
+    Args:
+        folder: where `WriteHistory` puts the history, from which the alarms follow.
+    """
+
+    def __init__(self, folder):
+        super().__init__()
+        self.folder = folder
+
+    def on_train_begin(self, logs=None):
+        self.known = 0
+        self.message = UpdatingMessage("No alarms so far.")
+
+    def on_epoch_end(self, epoch, logs=None):
+        raised = alarms_of_epochs(read_history(self.folder))
+        if len(raised) > self.known:  # an alarm that goes on is not news
+            self.known = len(raised)
+            self.message.show("\n".join(f"Alarm in epoch {epochs[0]}. {text}" for text, epochs in raised.items()))
+
+    def on_train_end(self, logs=None):
+        self.message.show(describe_alarms(read_history(self.folder)))
+
+
+class ShowJudgements(keras.callbacks.Callback):
+    """One figure with the losses and the figures of `JudgeImages`, drawn anew whenever these were worked out.
+
+    Args:
+        folder: where `WriteHistory` puts the history.
+    """
+
+    def __init__(self, folder):
+        super().__init__()
+        self.folder = folder
+
+    def on_train_begin(self, logs=None):
+        self.display = None
+
+    def on_epoch_end(self, epoch, logs):
+        if not get_ipython() or "swd" not in logs:
+            return
+        figure = plot_judgements(read_history(self.folder))
+        if self.display is None:
+            self.display = display(figure, display_id=True)
+        else:
+            self.display.update(figure)
+        plt.close(figure)  # else the notebook would show it once more below the cell

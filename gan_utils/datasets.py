@@ -35,7 +35,7 @@ class Layout(NamedTuple):
     name: str  # the published folder
     tree: str  # the layout in words
     find_folder: Callable  # folder -> the one below it that holds the slices, or None
-    list_splits: Callable  # folder, seed -> {split: {Slice: path}}
+    list_splits: Callable  # folder, seed, held_out -> {split: {Slice: path}}
     stand_ins: str  # what stands in for real people: simulated or drawn
     write_stand_ins: Callable  # folder, image_size, people, progress= -> the folder, written
 
@@ -109,7 +109,7 @@ def load_slices(settings):
     """Find the slices that the settings ask for (simulating people where there are none) and load them.
 
     Args:
-        settings: `Settings`; uses experiment, data, image_size, resize, simulated_people and seed.
+        settings: `Settings`; uses experiment, data, image_size, resize, simulated_people, held_out_patients and seed.
 
     Returns:
         `SliceData`, whose images have settings.image_size pixels a side.
@@ -121,7 +121,7 @@ def load_slices(settings):
     """
     folder, simulated = find_slices(settings)
     layout = LAYOUTS[settings.experiment]
-    splits = layout.list_splits(folder, settings.seed)
+    splits = layout.list_splits(folder, settings.seed, settings.held_out_patients)
     first = next(iter(splits["train"].values()))
     with opened_image(first) as image:
         size = image.size

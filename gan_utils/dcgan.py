@@ -3,6 +3,7 @@
 import keras
 import tensorflow as tf
 
+from gan_utils.networks import build_networks
 from gan_utils.settings import UPDATES, check_choice
 
 cross_entropy = keras.losses.BinaryCrossentropy(from_logits=True)
@@ -37,6 +38,26 @@ def generator_loss(fake_logits):
     return cross_entropy(tf.ones_like(fake_logits), fake_logits)
 
 
+def translated(images, share, seed):
+    """Images moved by whole pixels, each by up to `share` of its size in either direction, with black moved in.
+
+    Zhao et al. 2020, arXiv 2006.10738: what the discriminator sees of real and generated images is shifted alike, so
+    that a small set of real images is harder to learn by heart.
+
+    Args:
+        images: float (images, size, size, 1), -1..1.
+        share: 0 to 1.
+        seed: a `keras.random.SeedGenerator`.
+    """
+    number, size = tf.shape(images)[0], images.shape[1]
+    most = int(share * size)
+    padded = tf.pad(images, [[0, 0], [most, most], [most, most], [0, 0]], constant_values=-1.0)
+    first = keras.random.randint((2, number), 0, 2 * most + 1, seed=seed)
+    rows, columns = tf.unstack(first[..., None] + tf.range(size))
+    moved = tf.gather(padded, rows, axis=1, batch_dims=1)
+    return tf.gather(moved, columns, axis=2, batch_dims=1)
+
+
 class DCGAN(keras.Model):
     """A generator and a discriminator that train each other; built up in notebooks/02 and 03.
 
@@ -45,7 +66,12 @@ class DCGAN(keras.Model):
         discriminator: `keras.Model`, (images, image_size, image_size, 1) -> (images, 1), logits.
         updates: "simultaneous": both networks learn from one pass (the brains' order). "alternating": the discriminator
             learns first, then the generator learns through the updated discriminator (the knees' order).
-        seed: start of the random latents.
+        r1_gamma, r1_interval, translation, ema_decay: see `Settings`; each is off at 0.
+        seed: start of the random latents and translations.
+
+    Attributes:
+        averaged_generator: the generator to make images with: a copy whose weights are averaged over training steps,
+            or the generator itself where ema_decay is 0.
 
     Example:
         >>> gan = DCGAN(build_knee_generator(64, 8), build_knee_discriminator(64, 8), "alternating", seed=1)
@@ -53,12 +79,29 @@ class DCGAN(keras.Model):
         >>> gan.fit(batches, epochs=2)
     """
 
-    def __init__(self, generator, discriminator, updates="simultaneous", seed=None, **options):
+    def __init__(
+        self,
+        generator,
+        discriminator,
+        updates="simultaneous",
+        *,
+        r1_gamma=0.0,
+        r1_interval=16,
+        translation=0.0,
+        ema_decay=0.0,
+        seed=None,
+        **options,
+    ):
         super().__init__(**options)
+        self.r1_gamma, self.r1_interval = r1_gamma, r1_interval
+        self.translation = translation
+        self.ema_decay = ema_decay
         check_choice("updates", updates, UPDATES)
         self.update = self.update_simultaneously if updates == "simultaneous" else self.update_in_turn
         self.generator = generator
         self.discriminator = discriminator
+        self.averaged_generator = keras.models.clone_model(generator) if ema_decay else generator
+        self.averaged_generator.set_weights(generator.get_weights())
         self.latent_dim = generator.input_shape[-1]
         self.latent_seed = keras.random.SeedGenerator(seed)
         # "loss" is there for callbacks that watch it by this name, such as keras.callbacks.TerminateOnNaN.
@@ -96,6 +139,8 @@ class DCGAN(keras.Model):
         real_images, _, _ = keras.utils.unpack_x_y_sample_weight(data)  # fit() may wrap the batch in a tuple
         latents = keras.random.normal((tf.shape(real_images)[0], self.latent_dim), seed=self.latent_seed)
         loss_of_generator, loss_of_discriminator = self.update(real_images, latents)
+        if self.ema_decay:
+            self.average_generator()
         losses = {
             "generator_loss": loss_of_generator,
             "discriminator_loss": loss_of_discriminator,
@@ -109,12 +154,13 @@ class DCGAN(keras.Model):
         """Both gradients come from the same pass, before either network moves."""
         with tf.GradientTape(persistent=True) as tape:
             fake_images = self.generator(latents, training=True)
-            real_logits = self.discriminator(real_images, training=True)
-            fake_logits = self.discriminator(fake_images, training=True)
+            real_logits = self.judge(real_images)
+            fake_logits = self.judge(fake_images)
             loss_of_generator = generator_loss(fake_logits)
             loss_of_discriminator = discriminator_loss(real_logits, fake_logits)
+            penalised_loss = loss_of_discriminator + self.gradient_penalty(real_images)
         self.improve_generator(tape, loss_of_generator)
-        self.improve_discriminator(tape, loss_of_discriminator)
+        self.improve_discriminator(tape, penalised_loss)
         return loss_of_generator, loss_of_discriminator
 
     def update_in_turn(self, real_images, latents):
@@ -123,13 +169,49 @@ class DCGAN(keras.Model):
             fake_images = self.generator(latents, training=True)
             with generator_tape.stop_recording():  # the generator's gradient does not run through this update
                 with tf.GradientTape() as discriminator_tape:
-                    real_logits = self.discriminator(real_images, training=True)
-                    fake_logits = self.discriminator(fake_images, training=True)
+                    real_logits = self.judge(real_images)
+                    fake_logits = self.judge(fake_images)
                     loss_of_discriminator = discriminator_loss(real_logits, fake_logits)
-                self.improve_discriminator(discriminator_tape, loss_of_discriminator)
-            loss_of_generator = generator_loss(self.discriminator(fake_images, training=True))
+                    penalised_loss = loss_of_discriminator + self.gradient_penalty(real_images)
+                self.improve_discriminator(discriminator_tape, penalised_loss)
+            loss_of_generator = generator_loss(self.judge(fake_images))
         self.improve_generator(generator_tape, loss_of_generator)
         return loss_of_generator, loss_of_discriminator
+
+    def judge(self, images):
+        """The discriminator's logits; it sees images translated at random where that is asked for."""
+        if self.translation:
+            images = translated(images, self.translation, self.latent_seed)
+        return self.discriminator(images, training=True)
+
+    def gradient_penalty(self, real_images):
+        """What the discriminator pays for being steep around real images; asked for once in r1_interval steps.
+
+        R1 of Mescheder et al. 2018 (arXiv 1801.04406), done lazily and that much more strongly, as in Karras et al.
+        2020 (arXiv 1912.04958): in the other steps it is 0 and costs nothing.
+        """
+        if not self.r1_gamma:
+            return 0.0
+
+        def penalty():
+            with tf.GradientTape() as tape:
+                tape.watch(real_images)
+                logits = tf.reduce_sum(self.discriminator(real_images, training=True))
+            slopes = tape.gradient(logits, real_images)
+            return self.r1_gamma / 2 * self.r1_interval * tf.reduce_mean(tf.reduce_sum(slopes**2, axis=(1, 2, 3)))
+
+        steps_done = tf.cast(self.discriminator_optimizer.iterations, tf.int32)
+        return tf.cond(steps_done % self.r1_interval == 0, penalty, lambda: 0.0)
+
+    def average_generator(self):
+        """Move the averaged generator's weights, batch statistics included, a little towards the generator's.
+
+        The first steps move them further, so that the untrained weights are soon forgotten.
+        """
+        steps_done = tf.cast(self.generator_optimizer.iterations, tf.float32)
+        decay = tf.minimum(self.ema_decay, (1 + steps_done) / (10 + steps_done))
+        for average, weight in zip(self.averaged_generator.weights, self.generator.weights, strict=True):
+            average.assign(decay * average + (1 - decay) * weight)
 
     def improve_generator(self, tape, loss):
         """Move the generator's weights, and no others, down the gradient of its loss."""
@@ -140,3 +222,25 @@ class DCGAN(keras.Model):
         """Move the discriminator's weights, and no others, down the gradient of its loss."""
         weights = self.discriminator.trainable_variables
         self.discriminator_optimizer.apply(tape.gradient(loss, weights), weights)
+
+
+def build_gan(settings):
+    """The untrained `DCGAN` that the settings describe, compiled with its two optimisers.
+
+    Args:
+        settings: `Settings`.
+    """
+    gan = DCGAN(
+        *build_networks(settings),
+        updates=settings.updates,
+        r1_gamma=settings.r1_gamma,
+        r1_interval=settings.r1_interval,
+        translation=settings.translation,
+        ema_decay=settings.ema_decay,
+        seed=settings.seed,
+    )
+    gan.compile(
+        keras.optimizers.Adam(settings.generator_learning_rate, beta_1=settings.beta_1),
+        keras.optimizers.Adam(settings.discriminator_learning_rate, beta_1=settings.beta_1),
+    )
+    return gan

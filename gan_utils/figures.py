@@ -7,7 +7,10 @@ import imageio.v3 as imageio
 import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import Markdown
+from matplotlib.ticker import MaxNLocator
 from PIL import Image, ImageDraw
+
+from gan_utils.alarms import COLLAPSE, DISCRIMINATOR_HAS_WON, LATTICE, MEMORISING
 
 UNIT_RANGE, BYTE_RANGE = {"vmin": -1, "vmax": 1}, {"vmin": 0, "vmax": 255}  # fixed: pictures can be compared
 GRID_COLUMNS, GRID_GAP = 4, 2  # images in a row, grey pixels between them
@@ -31,7 +34,8 @@ def image_grid(images, columns=GRID_COLUMNS, gap=GRID_GAP):
     number, height, width = images.shape
     rows = -(-number // columns)
     grid = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap), 64, np.uint8)
-    for index, image in enumerate(np.clip((images + 1) * 127.5, 0, 255).round().astype(np.uint8)):
+    levels = np.nan_to_num((images + 1) * 127.5)  # training that has blown up makes NaN, which no picture can hold
+    for index, image in enumerate(np.clip(levels, 0, 255).round().astype(np.uint8)):
         top, left = index // columns * (height + gap), index % columns * (width + gap)
         grid[top : top + height, left : left + width] = image
     return grid
@@ -68,18 +72,21 @@ def save_progress_gif(folder, epochs, seconds=12.0):
 
 
 def captioned_frame(path, caption):
-    """uint8 frame of at most PICTURE_WIDTH pixels with a caption above; few grey levels make a GIF half as heavy."""
-    with Image.open(path) as picture:
-        picture = picture.convert("L")
-        if picture.width > PICTURE_WIDTH:
-            size = PICTURE_WIDTH, round(picture.height * PICTURE_WIDTH / picture.width)
-            picture = picture.resize(size, Image.Resampling.LANCZOS)
-    step = 255 / (GIF_GREY_LEVELS - 1)
-    levels = (np.round(np.asarray(picture) / step) * step).astype(np.uint8)
-    frame = Image.new("L", (picture.width, picture.height + CAPTION_HEIGHT))
-    frame.paste(Image.fromarray(levels), (0, CAPTION_HEIGHT))
+    """uint8 frame of a GIF: the picture at `path` with a caption above."""
+    picture = few_grey_levels(imageio.imread(path))
+    frame = Image.new("L", (picture.shape[1], picture.shape[0] + CAPTION_HEIGHT))
+    frame.paste(Image.fromarray(picture), (0, CAPTION_HEIGHT))
     ImageDraw.Draw(frame).text((4, 2), caption, fill=255)
     return np.asarray(frame)
+
+
+def few_grey_levels(picture):
+    """A picture, uint8 (height, width), for a GIF: at most PICTURE_WIDTH wide, half as heavy with fewer greys."""
+    if picture.shape[1] > PICTURE_WIDTH:
+        size = PICTURE_WIDTH, round(picture.shape[0] * PICTURE_WIDTH / picture.shape[1])
+        picture = np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS))
+    step = 255 / (GIF_GREY_LEVELS - 1)
+    return (np.round(picture / step) * step).astype(np.uint8)
 
 
 def show_images(images, titles=None, columns=8, size=1.0):
@@ -136,6 +143,80 @@ def plot_losses(history, path=None):
     axis.set(xlabel="epoch", ylabel="mean cross-entropy", title="Losses")
     axis.legend()
     return saved(figure, path)
+
+
+RATIOS = {  # column of the history: (label, style, colour, where its alarm goes off, what that means)
+    "high_frequency_ratio": ("high-frequency ratio", "s--", "C1", LATTICE, "above: lattice or noise"),
+    "diversity_ratio": ("diversity ratio", "o-", "C0", COLLAPSE, "below: collapse"),
+    "nearest_ratio": ("nearest ratio", "^-.", "C2", MEMORISING, "below: memorised, or blurred"),
+}
+RATIO_RANGE = 1 / 8, 8  # of the graph
+
+
+def plot_judgements(history, path=None):
+    """The losses and the light judgements of a run over its epochs, with thin lines where alarms go off.
+
+    Ratios beyond 1/8 and 8 are drawn at the edge. Built up in notebooks/03_train.ipynb.
+
+    Args:
+        history: from `read_history`; figures that are NaN were not worked out in that epoch.
+        path: where to save the figure, or None.
+
+    Returns:
+        A `matplotlib.figure.Figure`.
+    """
+    panels = [["losses", "ratios"], ["distances", "ratios"]]
+    figure, axes = plt.subplot_mosaic(panels, figsize=(7, 4), layout="constrained")
+    judged = history[np.isfinite(history["swd_real"])]
+    draw_losses(axes["losses"], history)
+    draw_distances(axes["distances"], judged)
+    draw_ratios(axes["ratios"], judged)
+    for axis in axes.values():
+        axis.set_xlim(0, max(2, history["epoch"][-1]) + 1)
+        axis.set_xlabel("epoch")
+        axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    return saved(figure, path)
+
+
+def draw_losses(axis, history):
+    axis.plot(history["epoch"], history["generator_loss"], ".-", markersize=3, label="generator")
+    axis.plot(history["epoch"], history["discriminator_loss"], ".--", markersize=3, label="discriminator")
+    draw_limit(axis, DISCRIMINATOR_HAS_WON, "C1", "below: the discriminator has won")
+    axis.margins(y=0.35)  # room for the legend
+    axis.set_ylim(bottom=0)
+    axis.set_ylabel("cross-entropy")
+    axis.set_title("Losses", fontsize=10)
+    axis.legend(fontsize=7, loc="upper center", ncols=2)
+
+
+def draw_distances(axis, judged):
+    axis.plot(judged["epoch"], judged["swd"], "o-", markersize=3, label="generated to held-out")
+    axis.plot(judged["epoch"], judged["swd_real"], ".:", markersize=3, color="black", label="training to held-out")
+    axis.set_ylim(bottom=0)
+    axis.set_ylabel("distance")
+    axis.set_title("Sliced Wasserstein distance\n(few images: larger than in notebook 4)", fontsize=9)
+    axis.legend(fontsize=7)
+
+
+def draw_ratios(axis, judged):
+    for column, (label, style, color, limit, meaning) in RATIOS.items():
+        axis.plot(judged["epoch"], np.clip(judged[column], *RATIO_RANGE), style, color=color, markersize=4, label=label)
+        draw_limit(axis, limit, color, meaning)
+    axis.axhline(1, color="black", linestyle=":", label="real images")
+    axis.set_yscale("log", base=2)
+    axis.yaxis.set_major_formatter("{x:g}")
+    axis.set_ylim(0.9 * RATIO_RANGE[0], 1.1 * RATIO_RANGE[1])
+    axis.set_ylabel("generated over real")
+    axis.set_title("Ratios to real images", fontsize=10)
+    axis.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=2)  # inside it would hide lines
+
+
+def draw_limit(axis, value, color, meaning):
+    """A thin line where an alarm goes off."""
+    axis.axhline(value, color=color, linewidth=0.8)
+    axis.text(
+        0.99, value, meaning, transform=axis.get_yaxis_transform(), fontsize=7, color="0.3", ha="right", va="bottom"
+    )
 
 
 def plot_step_losses(folder, path=None):

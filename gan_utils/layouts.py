@@ -52,8 +52,8 @@ def find_oasis_folder(root):
     return root / OASIS_FOLDER if (root / OASIS_FOLDER).is_dir() else None
 
 
-def list_oasis_splits(folder, seed=None):
-    """{"train": {Slice: path}, "validate": ..., "test": ...} as the folders say; `seed` is not needed.
+def list_oasis_splits(folder, seed=None, held_out=None):
+    """{"train": {Slice: path}, "validate": ..., "test": ...} as the folders say, which need no other argument.
 
     Raises:
         DataError: a split is missing or empty, a name is unknown, or a person is in two splits.
@@ -93,28 +93,31 @@ def find_akoa_folder(root):
     return root if next(root.glob("OAI*.png"), None) else None
 
 
-def list_akoa_splits(folder, seed):
-    """{"train": {Slice: path}, "validate": ..., "test": ...}: one patient each to validate and test, the rest train.
+def list_akoa_splits(folder, seed, held_out=1):
+    """{"train": {Slice: path}, "validate": ..., "test": ...}: some patients validate, as many test, the rest train.
 
     Args:
         folder: from `find_akoa_folder`.
-        seed: chooses the two patients.
+        seed: chooses the patients that are held out.
+        held_out: patients to validate, and again to test; as published 1.
 
     Raises:
-        DataError: fewer than three patients, no slices, or an unknown name.
+        DataError: too few patients, no slices, or an unknown name.
     """
     files = list_slices(folder, read_akoa_name, AKOA_TREE)
     patients = sorted({name.person for name in files})
-    if len(patients) < 3:
+    needed = 2 * held_out + 1
+    if len(patients) < needed:
         raise DataError(
             f"{folder} holds slices of {len(patients)} patient{'s' * (len(patients) > 1)} (the number after OAI): "
-            f"{', '.join(map(str, patients))}. At least 3 are needed, because a patient may be in one split only: one "
-            "to validate, one to test, the others to train."
+            f"{', '.join(map(str, patients))}. At least {needed} are needed, because a patient may be in one split "
+            f"only: {held_out} to validate, {held_out} to test, the others to train (held_out_patients={held_out})."
         )
-    validate, test = np.random.default_rng(seed).choice(patients, 2, replace=False)
+    chosen = np.random.default_rng(seed).choice(patients, 2 * held_out, replace=False)
+    split_of = dict.fromkeys(chosen[:held_out], "validate") | dict.fromkeys(chosen[held_out:], "test")
     splits = {"train": {}, "validate": {}, "test": {}}
     for name, path in files.items():
-        splits[{validate: "validate", test: "test"}.get(name.person, "train")][name] = path
+        splits[split_of.get(name.person, "train")][name] = path
     return splits
 
 

@@ -1,4 +1,4 @@
-"""The two published pairs of networks: a generator makes images, a discriminator tells them from real ones."""
+"""Pairs of networks, two published and one improved: a generator makes images, a discriminator judges them."""
 
 import keras
 import numpy as np
@@ -11,20 +11,30 @@ def build_networks(settings):
     """The generator and the discriminator of an experiment, untrained.
 
     Args:
-        settings: `Settings`; uses experiment, image_size, generator_input_dim, filters and latent_dim.
+        settings: `Settings`; uses experiment, networks, image_size, latent_dim, filters and all that describes them.
 
     Returns:
         (generator, discriminator), two `keras.Model`.
     """
-    build_generator, build_discriminator = {
-        "brain": (build_brain_generator, build_brain_discriminator),
-        "knee": (build_knee_generator, build_knee_discriminator),
-    }[settings.experiment]
-    size = {"image_size": settings.image_size, "filters": settings.filters}
-    generator = build_generator(
-        **size, latent_dim=settings.latent_dim, generator_input_dim=settings.generator_input_dim
-    )
-    return generator, build_discriminator(**size)
+    s = settings
+    of_generator = (s.latent_dim, s.generator_input_dim, s.kernel_size, s.initial_weights)
+    if s.networks == "dcgan":
+        generator = build_dcgan_generator(s.image_size, s.filters, *of_generator)
+        discriminator = build_dcgan_discriminator(
+            s.image_size, s.filters, s.kernel_size, s.discriminator_batch_norm, s.minibatch_std
+        )
+    elif s.experiment == "brain":
+        generator = build_brain_generator(s.image_size, s.filters, *of_generator)
+        discriminator = build_brain_discriminator(s.image_size, s.filters, s.kernel_size)
+    else:
+        generator = build_knee_generator(s.image_size, s.filters, *of_generator)
+        discriminator = build_knee_discriminator(s.image_size, s.filters)
+    return generator, discriminator
+
+
+def initializer(name):
+    """What Keras calls a choice of initial_weights in `Settings`."""
+    return keras.initializers.RandomNormal(stddev=0.02) if name == "normal" else name
 
 
 def generate_images(generator, latents):
@@ -42,7 +52,14 @@ def generate_images(generator, latents):
     return np.clip(generator(latents, training=False), -1, 1)
 
 
-def build_brain_generator(image_size=256, filters=64, latent_dim=100, generator_input_dim=32):
+def build_brain_generator(
+    image_size=256,
+    filters=64,
+    latent_dim=100,
+    generator_input_dim=32,
+    kernel_size=3,
+    initial_weights="glorot_uniform",
+):
     """Random vectors -> images: a wide stack of feature maps, doubled in size, with batch normalisation throughout.
 
     As published for 256x256 brains with 64 filters: 27.6 million parameters, 26 million of them in the dense
@@ -54,6 +71,8 @@ def build_brain_generator(image_size=256, filters=64, latent_dim=100, generator_
         filters: channels of the last hidden layer; the first has 4 times as many.
         latent_dim: length of a random vector.
         generator_input_dim: width and height of the first feature maps in pixels.
+        kernel_size: width of the kernels in pixels.
+        initial_weights: one of `INITIAL_WEIGHTS` in settings.py.
 
     Returns:
         A `keras.Model`: float32 (images, latent_dim), standard normal -> float32
@@ -67,23 +86,23 @@ def build_brain_generator(image_size=256, filters=64, latent_dim=100, generator_
         (None, 64, 64, 1)
     """
     doublings = count_doublings(generator_input_dim, image_size)
+    weights = {"kernel_initializer": initializer(initial_weights), "use_bias": False}
+    doubling = {"kernel_size": kernel_size, "strides": 2, "padding": "same", **weights}
     latents = keras.Input((latent_dim,), name="latents")
-    x = layers.Dense(generator_input_dim**2 * 4 * filters, use_bias=False)(latents)
+    x = layers.Dense(generator_input_dim**2 * 4 * filters, **weights)(latents)
     x = layers.BatchNormalization()(x)
     x = layers.LeakyReLU(negative_slope=0.3)(x)
     x = layers.Reshape((generator_input_dim, generator_input_dim, 4 * filters))(x)
     hidden = [2 * filters] * max(doublings - 2, 0) + [filters] * (doublings > 1)  # the last doubling makes the image
     for channels in hidden:
-        x = layers.Conv2DTranspose(channels, 3, strides=2, padding="same", use_bias=False)(x)
+        x = layers.Conv2DTranspose(channels, **doubling)(x)
         x = layers.BatchNormalization()(x)
         x = layers.LeakyReLU(negative_slope=0.3)(x)
-    images = layers.Conv2DTranspose(1, 3, strides=2, padding="same", use_bias=False, activation="tanh", name="images")(
-        x
-    )
+    images = layers.Conv2DTranspose(1, **doubling, activation="tanh", name="images")(x)
     return keras.Model(latents, images, name="generator")
 
 
-def build_brain_discriminator(image_size=256, filters=64):
+def build_brain_discriminator(image_size=256, filters=64, kernel_size=3):
     """Images -> one logit each: above 0 means 'looks real', below 0 'looks generated'.
 
     As published for 256x256 brains with 64 filters: 0.63 million parameters. Convolutions of stride 2 halve the
@@ -93,6 +112,7 @@ def build_brain_discriminator(image_size=256, filters=64):
     Args:
         image_size: width and height of the images in pixels, a multiple of 8.
         filters: channels of the first layer; the last has 4 times as many.
+        kernel_size: width of the kernels in pixels.
 
     Returns:
         A `keras.Model`: float32 (images, image_size, image_size, 1), -1..1 -> float32 (images, 1), any real number.
@@ -104,14 +124,21 @@ def build_brain_discriminator(image_size=256, filters=64):
     images = keras.Input((image_size, image_size, 1), name="images")
     x = images
     for channels, dropout in ((filters, 0.4), (2 * filters, 0.2), (4 * filters, 0.2)):
-        x = layers.Conv2D(channels, 3, strides=2, padding="same")(x)
+        x = layers.Conv2D(channels, kernel_size, strides=2, padding="same")(x)
         x = layers.LeakyReLU(negative_slope=0.3)(x)
         x = layers.Dropout(dropout)(x)
     logits = layers.Dense(1, name="logit")(layers.Flatten()(x))
     return keras.Model(images, logits, name="discriminator")
 
 
-def build_knee_generator(image_size=128, filters=16, latent_dim=256, generator_input_dim=4):
+def build_knee_generator(
+    image_size=128,
+    filters=16,
+    latent_dim=256,
+    generator_input_dim=4,
+    kernel_size=3,
+    initial_weights="he_normal",
+):
     """Random vectors -> images: a narrow stack of feature maps, doubled in size five times, with no normalisation.
 
     As published for 128x128 knees with 16 filters: 0.3 million parameters. The output is linear, as in the published
@@ -124,6 +151,8 @@ def build_knee_generator(image_size=128, filters=16, latent_dim=256, generator_i
         filters: channels of the last hidden layer; the first has 4 times as many, those between 2 times.
         latent_dim: length of a random vector.
         generator_input_dim: width and height of the first feature maps in pixels; the number of blocks follows from it.
+        kernel_size: width of the kernels of the blocks in pixels.
+        initial_weights: one of `INITIAL_WEIGHTS` in settings.py.
 
     Returns:
         A `keras.Model`: float32 (images, latent_dim), standard normal -> float32
@@ -138,11 +167,11 @@ def build_knee_generator(image_size=128, filters=16, latent_dim=256, generator_i
     """
     doublings = count_doublings(generator_input_dim, image_size)
     latents = keras.Input((latent_dim,), name="latents")
-    relu = {"activation": "relu", "kernel_initializer": "he_normal"}
+    relu = {"activation": "relu", "kernel_initializer": initializer(initial_weights)}
     x = layers.Dense(generator_input_dim**2 * 4 * filters, **relu)(latents)
     x = layers.Reshape((generator_input_dim, generator_input_dim, 4 * filters))(x)
     for channels in [2 * filters] * (doublings - 1) + [filters]:
-        x = layers.Conv2DTranspose(channels, 3, strides=2, padding="same", **relu)(x)
+        x = layers.Conv2DTranspose(channels, kernel_size, strides=2, padding="same", **relu)(x)
     images = layers.Conv2D(1, 3, padding="same", name="images")(x)
     return keras.Model(latents, images, name="generator")
 
@@ -174,3 +203,114 @@ def build_knee_discriminator(image_size=128, filters=16):
     x = layers.LeakyReLU(negative_slope=0.2)(x)
     logits = layers.Dense(1, name="logit")(x)
     return keras.Model(images, logits, name="discriminator")
+
+
+def build_dcgan_generator(
+    image_size=64,
+    filters=32,
+    latent_dim=100,
+    generator_input_dim=4,
+    kernel_size=4,
+    initial_weights="normal",
+):
+    """Random vectors -> images: the DCGAN paper's generator, which grows an image from 4x4.
+
+    Radford et al. 2015, arXiv 1511.06434: every block doubles the size and halves the channels, with batch
+    normalisation and ReLU, from weights of N(0, 0.02). A kernel of 4 tiles evenly at a stride of 2 and leaves no
+    lattice (Odena et al. 2016, doi 10.23915/distill.00003). Built up in notebooks/05_improve_the_gan.ipynb.
+
+    Args:
+        image_size: width and height of the images in pixels.
+        filters: channels of the last hidden layer; each layer before it has twice as many, up to 8 times.
+        latent_dim: length of a random vector.
+        generator_input_dim: width and height of the first feature maps in pixels.
+        kernel_size: width of the kernels in pixels.
+        initial_weights: one of `INITIAL_WEIGHTS` in settings.py.
+
+    Returns:
+        A `keras.Model`: float32 (images, latent_dim), standard normal -> float32
+        (images, image_size, image_size, 1), -1 (black) to 1 (white).
+
+    Raises:
+        ValueError: doubling generator_input_dim does not lead to image_size.
+
+    Example:
+        >>> build_dcgan_generator(image_size=64, filters=8).output_shape
+        (None, 64, 64, 1)
+    """
+    doublings = count_doublings(generator_input_dim, image_size)
+    weights = {"kernel_initializer": initializer(initial_weights)}
+    doubling = {"kernel_size": kernel_size, "strides": 2, "padding": "same", **weights}
+    widest, *narrower = channels_from_image(doublings, filters)[::-1]
+    latents = keras.Input((latent_dim,), name="latents")
+    x = layers.Dense(generator_input_dim**2 * widest, use_bias=False, **weights)(latents)
+    x = layers.ReLU()(layers.BatchNormalization()(x))  # before the reshape, so that every number varies over the batch
+    x = layers.Reshape((generator_input_dim, generator_input_dim, widest))(x)
+    for channels in narrower:
+        x = layers.Conv2DTranspose(channels, use_bias=False, **doubling)(x)
+        x = layers.ReLU()(layers.BatchNormalization()(x))
+    images = layers.Conv2DTranspose(1, activation="tanh", name="images", **doubling)(x)
+    return keras.Model(latents, images, name="generator")
+
+
+def build_dcgan_discriminator(image_size=64, filters=32, kernel_size=4, batch_norm=False, minibatch_std=True):
+    """Images -> one logit each: above 0 means 'looks real', below 0 'looks generated'.
+
+    The mirror image of `build_dcgan_generator`, halved until 4 to 7 pixels a side are left. The
+    paper normalises batches here, too; without it, the answer to one image does not hang on the others in its batch,
+    which the gradient penalty needs. Built up in notebooks/05_improve_the_gan.ipynb.
+
+    Args:
+        image_size: width and height of the images in pixels, a multiple of 8.
+        filters: channels of the first layer; each layer after it has twice as many, up to 8 times.
+        kernel_size: width of the kernels in pixels.
+        batch_norm: whether batches are normalised after every convolution but the first, as in the paper.
+        minibatch_std: whether one channel says how much the batch varies, which betrays a collapsed generator (Karras
+            et al. 2018, arXiv 1710.10196).
+
+    Returns:
+        A `keras.Model`: float32 (images, image_size, image_size, 1), -1..1 -> float32 (images, 1), any real number.
+
+    Example:
+        >>> build_dcgan_discriminator(image_size=64, filters=8).output_shape
+        (None, 1)
+    """
+    images = keras.Input((image_size, image_size, 1), name="images")
+    x = images
+    for step, channels in enumerate(channels_from_image(count_halvings(image_size), filters)):
+        x = layers.Conv2D(channels, kernel_size, strides=2, padding="same")(x)
+        x = layers.BatchNormalization()(x) if batch_norm and step > 0 else x
+        x = layers.LeakyReLU(negative_slope=0.2)(x)
+    x = MinibatchStandardDeviation()(x) if minibatch_std else x
+    # A hidden layer, because a weighted sum alone cannot say "too much alike" as well as "too varied".
+    x = layers.Dense(8 * filters)(layers.Flatten()(x))
+    x = layers.LeakyReLU(negative_slope=0.2)(x)
+    logits = layers.Dense(1, name="logit")(x)
+    return keras.Model(images, logits, name="discriminator")
+
+
+def channels_from_image(layer_count, filters):
+    """Channels of each layer, the one next to the image first: filters doubled at each step, up to 8 times."""
+    return [filters * 2 ** min(step, 3) for step in range(layer_count)]
+
+
+def count_halvings(image_size):
+    """How many times image_size can be halved until the maps have 4 to 7 pixels a side, or an odd number."""
+    halvings = 0
+    while image_size >= 8 and image_size % 2 == 0:
+        image_size //= 2
+        halvings += 1
+    return halvings
+
+
+@keras.saving.register_keras_serializable("gan_utils")
+class MinibatchStandardDeviation(layers.Layer):
+    """Adds a channel with one number: the standard deviation over the batch, averaged over all features.
+
+    Karras et al. 2018, arXiv 1710.10196. (images, height, width, channels) -> (images, height, width, channels + 1).
+    """
+
+    def call(self, features):
+        spread = keras.ops.sqrt(keras.ops.var(features, axis=0) + 1e-8)
+        channel = keras.ops.mean(spread) * keras.ops.ones_like(features[..., :1])
+        return keras.ops.concatenate([features, channel], axis=-1)

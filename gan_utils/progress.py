@@ -39,6 +39,22 @@ class UpdatingLine:
             self.display.update(Line(text))
 
 
+class UpdatingMessage:
+    """Lines of text that give way to the next ones in a notebook; a terminal keeps them, and is told each line once."""
+
+    def __init__(self, text):
+        self.said = set()
+        self.display = display(Line(text), display_id=True) if get_ipython() else None
+
+    def show(self, text):
+        new = "\n".join(line for line in text.splitlines() if line not in self.said)
+        self.said.update(text.splitlines())
+        if self.display:
+            self.display.update(Line(text), metadata={"say": new})  # to `python -m gan_utils`, which has the terminal
+        else:
+            print(f"\n{new}", file=sys.stderr, flush=True)
+
+
 class ProgressLine:
     """Progress through a known number of pieces.
 

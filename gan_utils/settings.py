@@ -9,8 +9,10 @@ from pathlib import Path
 
 PROJECT_FOLDER = Path(__file__).resolve().parents[1]
 SIMULATED = "simulated"  # as the data folder: simulated people even where data/ holds real slices
-RECIPES = ("baseline",)
+RECIPES = ("baseline", "improved")
 UPDATES = ("simultaneous", "alternating")
+NETWORKS = ("published", "dcgan")
+INITIAL_WEIGHTS = ("glorot_uniform", "he_normal", "normal")
 RESIZES = ("pad", "squash")
 
 
@@ -24,7 +26,9 @@ class Settings:
     """Every choice behind a run. Make one with `choose_settings`, as every notebook does."""
 
     experiment: str = explained("which system: brain (OASIS) or knee (OAI AKOA)")
-    recipe: str = explained("baseline: the published networks and update, in the size that the profile says")
+    recipe: str = explained(
+        "baseline: the published networks and update, in the size that the profile says; improved: notebook 5's"
+    )
     profile: str = explained("smoke: only tests the code; quick: two CPU cores; full: as published, for a GPU")
     data: str | None = explained("folder of your own slices, or simulated; None: what lies in data/, else simulated")
     output: str = explained(
@@ -33,6 +37,9 @@ class Settings:
     )
     seed: int = explained("start of every random draw", default=1)
     simulated_people: int = explained("people to simulate (brains) or draw (knees) where there is no data", default=60)
+    held_out_patients: int = explained(
+        "knees: patients to validate, and as many again to test; brains come split", default=1
+    )
     image_size: int = explained("width and height of the training images, in pixels")
     resize: str = explained(
         "how slices that are not square become so: pad keeps their shape, squash (the published way) does not",
@@ -42,7 +49,24 @@ class Settings:
     generator_input_dim: int = explained(
         "width and height of the generator's first feature maps, in pixels; its blocks double it up to image_size"
     )
-    filters: int = explained("width of the networks: the largest layers have 4 times as many channels")
+    networks: str = explained(
+        "published: those of the experiment's report; dcgan: the DCGAN paper's plan (Radford 2015, arXiv 1511.06434)",
+        default="published",
+    )
+    filters: int = explained("width of the networks: channels of the layer next to the images; others have more")
+    kernel_size: int = explained(
+        "width of the kernels of all layers with stride 2, in pixels; even ones leave no lattice (Odena 2016, "
+        "doi 10.23915/distill.00003)",
+        default=3,
+    )
+    initial_weights: str = explained(
+        "of the generator: glorot_uniform (Keras' default), he_normal (He 2015, arXiv 1502.01852), or normal: N(0, "
+        "0.02) (Radford 2015)",
+        default="glorot_uniform",
+    )
+    discriminator_batch_norm: bool = explained(
+        "batch normalisation in the discriminator (Radford 2015); dcgan networks only", default=False
+    )
     updates: str = explained(
         "simultaneous: both networks learn from one pass; alternating: the discriminator first, then the generator "
         "through the updated discriminator"
@@ -55,7 +79,27 @@ class Settings:
     generator_learning_rate: float = explained("Adam step size of the generator")
     discriminator_learning_rate: float = explained("Adam step size of the discriminator")
     beta_1: float = explained("Adam memory of past gradients, 0 to 1")
+    r1_gamma: float = explained(
+        "weight of the discriminator's gradient penalty on real images (Mescheder 2018, arXiv 1801.04406); 0: none",
+        default=0.0,
+    )
+    r1_interval: int = explained("steps between two gradient penalties (Karras 2020, arXiv 1912.04958)", default=16)
+    minibatch_std: bool = explained(
+        "tell the discriminator how much a batch varies (Karras 2018, arXiv 1710.10196); dcgan networks only",
+        default=False,
+    )
+    translation: float = explained(
+        "random shifts of all that the discriminator sees, up to this share of the image (Zhao 2020, arXiv 2006.10738)",
+        default=0.0,
+    )
+    ema_decay: float = explained(
+        "how slowly the averaged copy of the generator follows it (Yazici 2019, arXiv 1806.04498); 0: no copy",
+        default=0.0,
+    )
     ssim_batches: int = explained("training batches that images are compared with for the maximum SSIM", default=50)
+    judge_interval: int = explained(
+        "epochs between two light judgements (notebook 3); the last epoch is judged, too", default=5
+    )
     debug: bool = explained("keep sample images and both networks of every epoch", default=False)
 
     @property
@@ -93,6 +137,7 @@ PUBLISHED = {
         "latent_dim": 256,
         "generator_input_dim": 4,
         "filters": 16,
+        "initial_weights": "he_normal",
         "updates": "alternating",
         "batch_size": 128,
         "epochs": 35,
@@ -134,6 +179,7 @@ PROFILES = {
         "quick": {
             "image_size": 64,
             "generator_input_dim": 8,
+            "held_out_patients": 6,
             "batch_size": 16,
             "epochs": 50,
             "steps_per_epoch": 240,
@@ -151,6 +197,29 @@ PROFILES = {
 }
 EXPERIMENTS = tuple(PROFILES)
 
+# What the improved recipe changes in either system; notebooks/05_improve_the_gan.ipynb says why. A step of its narrow
+# networks takes half as long as one of the baseline's, so an epoch of quick has more steps: both take equally long.
+IMPROVED = {
+    "networks": "dcgan",
+    "filters": 16,
+    "generator_input_dim": 4,
+    "kernel_size": 4,
+    "initial_weights": "normal",
+    "generator_learning_rate": 2e-4,
+    "discriminator_learning_rate": 4e-4,
+    "beta_1": 0.5,
+    "batch_size": 16,
+    "updates": "simultaneous",
+    "r1_gamma": 0.01,
+    "minibatch_std": True,
+    "translation": 0.0625,
+    "ema_decay": 0.995,
+}
+IMPROVED_PROFILES = {
+    "brain": {"full": {}, "quick": {"steps_per_epoch": 280}, "smoke": {"filters": 4}},
+    "knee": {"full": {}, "quick": {"steps_per_epoch": 350}, "smoke": {"filters": 4}},
+}
+
 
 def choose_settings(experiment="brain", profile="quick", recipe="baseline", data=None, **changes):
     """Settings of one run: a published system, in the size of a profile, with your changes on top.
@@ -158,7 +227,7 @@ def choose_settings(experiment="brain", profile="quick", recipe="baseline", data
     Args:
         experiment: "brain" or "knee".
         profile: "smoke", "quick" or "full".
-        recipe: "baseline".
+        recipe: "baseline" or "improved".
         data: folder with your own slices (a relative one is looked up from the project's top folder), "simulated", or
             None: what lies in data/, else simulated people.
         **changes: any other field of `Settings`, such as `epochs=100`.
@@ -178,7 +247,8 @@ def choose_settings(experiment="brain", profile="quick", recipe="baseline", data
     if unknown := sorted(set(changes) - set(names)):
         raise ValueError(f"no such setting: {', '.join(unknown)}; the settings are: {', '.join(names)}")
     chosen = {"experiment": experiment, "profile": profile, "recipe": recipe, "data": str(data) if data else None}
-    settings = Settings(**{**chosen, **PUBLISHED[experiment], **PROFILES[experiment][profile], **changes})
+    improved = {**IMPROVED, **IMPROVED_PROFILES[experiment][profile]} if recipe == "improved" else {}
+    settings = Settings(**{**chosen, **PUBLISHED[experiment], **PROFILES[experiment][profile], **improved, **changes})
     check_types(settings)
     check_ranges(settings)
     return settings
@@ -241,6 +311,11 @@ def check_ranges(settings):
     """Refuse values that would fail much later, deep inside a library."""
     check_choice("updates", settings.updates, UPDATES)
     check_choice("resize", settings.resize, RESIZES)
+    check_choice("networks", settings.networks, NETWORKS)
+    check_choice("initial_weights", settings.initial_weights, INITIAL_WEIGHTS)
+    for name in ("discriminator_batch_norm", "minibatch_std"):
+        if getattr(settings, name) and settings.networks == "published":
+            raise ValueError(f"{name} is there in the dcgan networks only: choose networks=dcgan, too")
     if settings.image_size < 32 or settings.image_size % 8:
         raise ValueError(
             f"image_size {settings.image_size} does not fit: the discriminator halves it three times, so choose a "
@@ -248,7 +323,18 @@ def check_ranges(settings):
         )
     count_doublings(settings.generator_input_dim, settings.image_size)
     smallest = {"seed": 0, "simulated_people": 3}  # one person each to train, validate and test
-    numbers = ("latent_dim", "filters", "batch_size", "epochs", "ssim_batches", "steps_per_epoch")
+    numbers = (
+        "latent_dim",
+        "filters",
+        "kernel_size",
+        "held_out_patients",
+        "batch_size",
+        "epochs",
+        "r1_interval",
+        "ssim_batches",
+        "judge_interval",
+        "steps_per_epoch",
+    )
     for name, least in (smallest | dict.fromkeys(numbers, 1)).items():
         value = getattr(settings, name)
         if value is not None and value < least:
@@ -256,8 +342,11 @@ def check_ranges(settings):
     for name in ("generator_learning_rate", "discriminator_learning_rate"):
         if not getattr(settings, name) > 0:
             raise ValueError(f"{name} {getattr(settings, name)} does not learn: choose more than 0, such as 1e-4")
-    if not 0 <= settings.beta_1 < 1:
-        raise ValueError(f"beta_1 {settings.beta_1} is out of range: choose 0 or more and less than 1")
+    for name in ("beta_1", "ema_decay", "translation"):
+        if not 0 <= getattr(settings, name) < 1:
+            raise ValueError(f"{name} {getattr(settings, name)} is out of range: choose 0 or more and less than 1")
+    if not settings.r1_gamma >= 0:
+        raise ValueError(f"r1_gamma {settings.r1_gamma} is out of range: choose 0 or more")
 
 
 def count_doublings(generator_input_dim, image_size):

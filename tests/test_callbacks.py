@@ -1,19 +1,35 @@
+import dataclasses
+
 import imageio.v3 as imageio
 import keras
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from gan_utils.callbacks import ShowProgress, WriteHistory, WriteStepLosses, fixed_latents, training_callbacks
+from gan_utils import callbacks, realism
+from gan_utils.alarms import describe_alarms
+from gan_utils.callbacks import (
+    JUDGED_FIGURES,
+    JudgeImages,
+    ShowAlarms,
+    ShowJudgements,
+    ShowProgress,
+    WriteHistory,
+    WriteStepLosses,
+    fixed_latents,
+    training_callbacks,
+)
 from gan_utils.datasets import load_slices, scale_to_unit_range, training_batches
 from gan_utils.dcgan import DCGAN
 from gan_utils.figures import image_grid, read_history
 from gan_utils.networks import build_networks, generate_images
+from gan_utils.realism import judge
 from gan_utils.settings import choose_settings
 from gan_utils.similarity import draw_reference_batches, local_moments, ssim, ssim_all_pairs
 
 
-def train(folder, data_folder, experiment="brain", **changes):
-    """A GAN trained for two epochs with the callbacks of notebook 3: (gan, settings, data, run folder)."""
+def train(folder, data_folder, experiment="brain", epochs=2, **changes):
+    """A GAN trained for a few epochs with the callbacks of notebook 3: (gan, settings, data, run folder)."""
     settings = choose_settings(
         experiment, "smoke", data=data_folder, batch_size=4, steps_per_epoch=2, ssim_batches=3, **changes
     )
@@ -21,8 +37,8 @@ def train(folder, data_folder, experiment="brain", **changes):
     gan = DCGAN(*build_networks(settings), settings.updates, seed=settings.seed)
     gan.compile(keras.optimizers.Adam(1e-3), keras.optimizers.Adam(1e-3))
     batches = training_batches(data.train.images, settings)
-    callbacks = training_callbacks(settings, folder, data)
-    gan.fit(batches, epochs=2, steps_per_epoch=2, callbacks=callbacks, shuffle=False, verbose=0)
+    around = training_callbacks(settings, folder, data)
+    gan.fit(batches, epochs=epochs, steps_per_epoch=2, callbacks=around, shuffle=False, verbose=0)
     return gan, settings, data, folder
 
 
@@ -61,6 +77,94 @@ def test_ssim_of_an_epoch_of_knees_is_the_mean_over_all_pairs_with_the_validatio
     pairs = ssim_all_pairs(images, scale_to_unit_range(data.validate.images))
     assert pairs.shape == (16, 3)
     assert read_history(folder)["ssim"][1] == pytest.approx(pairs.mean(), abs=1e-5)
+
+
+def test_the_first_the_last_and_every_so_many_epochs_are_judged(oasis_folder, tmp_path):
+    _, _, _, folder = train(tmp_path, oasis_folder, epochs=8, judge_interval=3)
+    history = read_history(folder)
+    for name in JUDGED_FIGURES:
+        assert history["epoch"][np.isfinite(history[name])].tolist() == [1, 3, 6, 8]
+    assert len(set(history["swd_real"][[0, 2, 5, 7]])) == 1
+
+
+def test_figures_of_an_epoch_are_those_of_judge_on_the_validation_people(trained):
+    gan, settings, data, folder = trained
+    images = generate_images(gan.generator, fixed_latents(settings, 64))
+    figures = judge(images, data.validate.images, data.train.images, settings.seed, callbacks.JUDGED_PROJECTIONS)
+    for name in ("diversity_ratio", "high_frequency_ratio", "nearest_ratio"):
+        assert read_history(folder)[name][1] == pytest.approx(figures[name], rel=1e-3)
+
+
+def test_training_never_looks_at_the_test_people(oasis_folder, tmp_path):
+    settings = choose_settings("brain", "smoke", data=oasis_folder, batch_size=4)
+    data = dataclasses.replace(load_slices(settings), test=None)
+    assert training_callbacks(settings, tmp_path, data)
+
+
+def test_real_images_are_measured_once_and_not_in_every_epoch(trained, monkeypatch):
+    gan, settings, data, _ = trained
+    judged = JudgeImages(data, settings)
+    judged.set_model(gan)
+    judged.set_params({"epochs": 2})
+    measured = []
+    power = realism.high_frequency_power
+    monkeypatch.setattr(realism, "high_frequency_power", lambda images: measured.append(images) or power(images))
+    for epoch in (0, 1):
+        judged.on_epoch_end(epoch, logs := {})
+        assert set(logs) == set(JUDGED_FIGURES)
+    expected = generate_images(gan.generator, fixed_latents(settings, 64))
+    assert len(measured) == 2
+    for images in measured:
+        np.testing.assert_array_equal(images, expected)
+
+
+def test_history_of_older_runs_is_read_and_raises_no_alarm(tmp_path):
+    (tmp_path / "history.csv").write_text(
+        "epoch,generator_loss,discriminator_loss,ssim,seconds\n1,0.7,1.4,0.1,5\n2,0.7,1.4,0.1,9\n"
+    )
+    assert read_history(tmp_path)["epoch"].tolist() == [1, 2]
+    assert describe_alarms(read_history(tmp_path)) == "Alarms in 2 epochs: none"
+
+
+def write_history(folder, epoch, **logs):
+    table = WriteHistory(folder)
+    table.on_train_begin()
+    table.on_epoch_begin(epoch)
+    table.on_epoch_end(epoch, {"generator_loss": 1.0, "discriminator_loss": 1.0, "ssim": 0.5, **logs})
+
+
+def test_an_alarm_is_said_when_it_is_raised_and_not_again_until_the_end(tmp_path, capsys):
+    alarm = ShowAlarms(tmp_path)
+    alarm.on_train_begin()
+    said = []
+    for epoch, loss in enumerate((1.0, 0.01, 0.01)):
+        write_history(tmp_path, epoch, discriminator_loss=loss)
+        alarm.on_epoch_end(epoch)
+        said.append(capsys.readouterr().err.strip())
+    alarm.on_train_end()
+    said.append(capsys.readouterr().err.strip())
+    assert said[0] == said[2] == ""
+    assert said[1].startswith("Alarm in epoch 2. The discriminator has won: it knows every")
+    assert said[3].startswith("Alarms in 3 epochs:\n- epochs 2, 3: The discriminator has won")
+
+
+def test_one_figure_is_drawn_anew_in_judged_epochs_only(tmp_path, monkeypatch):
+    shown = []
+
+    class Display:
+        def update(self, figure):
+            shown.append(figure)
+
+    monkeypatch.setattr(callbacks, "get_ipython", lambda: True)
+    monkeypatch.setattr(callbacks, "display", lambda figure, display_id: shown.append(figure) or Display())
+    figures = ShowJudgements(tmp_path)
+    figures.on_train_begin()
+    judged = dict.fromkeys(JUDGED_FIGURES, 1.0)
+    for epoch, logs in enumerate((judged, {}, judged)):
+        write_history(tmp_path, epoch, **logs)
+        figures.on_epoch_end(epoch, logs)
+    assert [len(figure.axes[0].lines[0].get_xdata()) for figure in shown] == [1, 3]
+    assert not plt.get_fignums()
 
 
 def test_every_step_leaves_its_losses(trained):

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from gan_utils.dcgan import DCGAN, discriminator_loss, generator_loss
+from gan_utils.dcgan import DCGAN, discriminator_loss, generator_loss, translated
 from gan_utils.networks import (
     build_brain_discriminator,
     build_brain_generator,
@@ -179,3 +179,83 @@ def test_training_stops_on_nan_where_the_user_asks_for_it(batches):
     gan.generator.layers[1].kernel.assign(gan.generator.layers[1].kernel * np.nan)
     fit(gan, batches, epochs=3, callbacks=[keras.callbacks.TerminateOnNaN()])
     assert len(gan.history.epoch) == 1
+
+
+def test_penalty_is_the_mean_squared_slope_around_real_images_and_paid_in_due_steps_only():
+    """A linear discriminator has the same slope everywhere: its weights."""
+    images = keras.Input((8, 8, 1))
+    judge = keras.Model(images, keras.layers.Dense(1)(keras.layers.Flatten()(images)))
+    latents = keras.Input((4,))
+    painter = keras.Model(latents, keras.layers.Reshape((8, 8, 1))(keras.layers.Dense(64)(latents)))
+    gan = DCGAN(painter, judge, r1_gamma=0.5, r1_interval=3)
+    gan.compile(keras.optimizers.SGD(0.0), keras.optimizers.SGD(0.0), run_eagerly=True)
+    real_images = tf.random.stateless_uniform((5, 8, 8, 1), seed=(1, 2))
+    expected = 0.5 / 2 * 3 * float(np.sum(judge.get_weights()[0] ** 2))
+    paid = []
+    for _ in range(6):
+        paid.append(float(gan.gradient_penalty(real_images)))
+        gan.train_on_batch(real_images)
+    assert paid == pytest.approx([expected, 0, 0, expected, 0, 0], rel=1e-5)
+
+
+@pytest.mark.parametrize("updates", UPDATES)
+def test_penalty_makes_the_discriminator_flatter(batches, updates):
+    slopes = []
+    for gamma in (0.0, 10.0):
+        keras.utils.set_random_seed(1)
+        gan = DCGAN(*small_networks(), updates, r1_gamma=gamma, r1_interval=2, seed=1)
+        gan.compile(keras.optimizers.Adam(1e-3), keras.optimizers.Adam(1e-3))
+        fit(gan, batches, epochs=15)
+        images = next(iter(batches))
+        with tf.GradientTape() as tape:
+            tape.watch(images)
+            logits = gan.discriminator(images, training=False)
+        slopes.append(float(tf.norm(tape.gradient(logits, images))))
+    assert slopes[1] < 0.6 * slopes[0]
+
+
+def test_averaged_generator_follows_slowly(batches):
+    keras.utils.set_random_seed(1)
+    """And in the first steps less slowly, so that the untrained weights are soon forgotten."""
+    gan = DCGAN(*small_networks(), ema_decay=0.3, seed=1)
+    gan.compile(keras.optimizers.Adam(1e-2), keras.optimizers.Adam(1e-2))
+    expected = weights(gan.generator)
+    for decay in (2 / 11, 3 / 12, 0.3, 0.3):
+        fit(gan, batches.take(1), epochs=1)
+        pairs = zip(expected, weights(gan.generator), strict=True)
+        expected = [decay * old + (1 - decay) * new for old, new in pairs]
+    for average, wanted in zip(weights(gan.averaged_generator), expected, strict=True):
+        np.testing.assert_allclose(average, wanted, atol=1e-5)
+    assert any((a != b).any() for a, b in zip(weights(gan.averaged_generator), weights(gan.generator), strict=True))
+
+
+def test_without_averaging_the_generator_itself_makes_the_images():
+    gan = make_gan()
+    assert gan.averaged_generator is gan.generator
+
+
+def test_translation_moves_whole_images_and_moves_black_in():
+    draw = np.random.default_rng(0)
+    images = draw.uniform(-0.9, 0.9, (200, 16, 16, 1)).astype(np.float32)
+    moved = np.array(translated(images, 0.25, keras.random.SeedGenerator(1)))
+    assert moved.shape == images.shape
+    shifts = set()
+    for before, after in zip(images[..., 0], moved[..., 0], strict=True):
+        padded = np.pad(before, 4, constant_values=-1)
+        found = [(y, x) for y in range(9) for x in range(9) if (padded[y : y + 16, x : x + 16] == after).all()]
+        assert len(found) == 1
+        shifts.add(found[0])
+    assert {y for y, _ in shifts} == {x for _, x in shifts} == set(range(9))  # every shift occurs, both ways
+
+
+def test_real_and_generated_images_are_translated_before_they_are_judged():
+    gan = DCGAN(*small_networks(), translation=0.25, seed=1)
+    image = np.full((4, 32, 32, 1), -1, np.float32)
+    image[:, 12:20, 12:20] = 1
+    plain = np.array(gan.discriminator(image, training=False))
+    for layer in gan.discriminator.layers:
+        if isinstance(layer, keras.layers.Dropout):
+            layer.rate = 0.0
+    judged = np.array(gan.judge(image))
+    assert np.ptp(plain) < 1e-6
+    assert np.ptp(judged) > 1e-6

@@ -8,6 +8,7 @@ from gan_utils.figures import (
     PICTURE_WIDTH,
     epoch_image_path,
     image_grid,
+    plot_judgements,
     plot_losses,
     plot_ssim,
     plot_step_losses,
@@ -79,6 +80,30 @@ def test_graphs_show_what_the_history_holds(run_folder):
     assert [line.get_ydata()[0] for line in graph.lines[1:]] == [0.58, 0.6]
     for name in ("loss_graph.png", "ssim_graph.png"):
         assert imageio.imread(run_folder / name).std() > 0
+
+
+def test_judgements_are_drawn_where_there_are_any(tmp_path):
+    (tmp_path / "history.csv").write_text(
+        "epoch,generator_loss,discriminator_loss,ssim,diversity_ratio,high_frequency_ratio,nearest_ratio,swd,swd_real,"
+        "seconds\n1,0.7,1.4,0.1,0.3,99,nan,40,9,5\n2,0.8,1.3,0.1,nan,nan,nan,nan,nan,9\n3,0.9,1.2,0.1,1,1,1,20,9,13\n"
+    )
+    figure = plot_judgements(read_history(tmp_path), tmp_path / "judgement_graph.png")
+    axes = {axis.get_label(): axis for axis in figure.axes}
+    lines = {line.get_label(): line for axis in figure.axes for line in axis.lines}
+    assert lines["discriminator"].get_ydata().tolist() == [1.4, 1.3, 1.2]
+    assert lines["diversity ratio"].get_xdata().tolist() == [1, 3]
+    assert lines["diversity ratio"].get_ydata().tolist() == [0.3, 1]
+    assert lines["high-frequency ratio"].get_ydata().tolist() == [8, 1]  # what lies far outside is drawn at the edge
+    assert lines["generated to held-out"].get_ydata().tolist() == [40, 20]
+    assert lines["training to held-out"].get_ydata().tolist() == [9, 9]
+    limits = [line.get_ydata()[0] for line in axes["ratios"].lines if line.get_label().startswith("_")]
+    assert limits == [2.0, 0.5, 0.7]
+    assert imageio.imread(tmp_path / "judgement_graph.png").shape[:2] == (400, 700)
+
+
+def test_broken_images_are_saved_without_a_warning():
+    grid = image_grid(np.full((2, 8, 8, 1), np.nan))
+    assert grid.dtype == np.uint8
 
 
 def test_step_losses_are_drawn_one_by_one(tmp_path):

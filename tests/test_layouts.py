@@ -90,24 +90,24 @@ def test_a_name_with_one_other_character_is_another_slice_or_none(named, place, 
 folders = st.lists(knee_names(most_patients=5), min_size=1, max_size=40, unique_by=lambda named: named[1])
 
 
-@given(folders, st.integers(0, 2**32))
-def test_no_patient_is_ever_in_two_splits(named, seed):
-    """Made-up folders of all spellings: all slices are used once, a patient validates, one tests, the rest train."""
+@given(folders, st.integers(0, 2**32), st.integers(1, 2))
+def test_no_patient_is_ever_in_two_splits(named, seed, held_out):
+    """Made-up folders of all spellings: all slices are used once, and all of a patient in one split."""
     patients = {expected.person for _, expected in named}
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         for name, _ in named:
             (folder / name).touch()
-        if len(patients) < 3:
-            with pytest.raises(DataError, match=f"slices of {len(patients)} patient.*At least 3"):
-                list_akoa_splits(folder, seed)
+        if len(patients) < 2 * held_out + 1:
+            with pytest.raises(DataError, match=f"slices of {len(patients)} patient.*At least {2 * held_out + 1}"):
+                list_akoa_splits(folder, seed, held_out)
             return
-        splits = list_akoa_splits(folder, seed)
+        splits = list_akoa_splits(folder, seed, held_out)
     train, validate, test = ({name.person for name in splits[split]} for split in ("train", "validate", "test"))
     assert not train & validate
     assert not train & test
     assert not validate & test
-    assert len(validate) == len(test) == 1
+    assert len(validate) == len(test) == held_out
     assert train | validate | test == patients
     assert sorted(chain(*splits.values())) == sorted(expected for _, expected in named)
     for files in splits.values():

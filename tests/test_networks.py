@@ -3,8 +3,11 @@ import numpy as np
 import pytest
 
 from gan_utils.networks import (
+    MinibatchStandardDeviation,
     build_brain_discriminator,
     build_brain_generator,
+    build_dcgan_discriminator,
+    build_dcgan_generator,
     build_knee_generator,
     build_networks,
     generate_images,
@@ -78,3 +81,66 @@ def test_discriminator_has_dropout_in_training_only():
     asked = [np.array(discriminator(images, training=training)) for training in (False, False, True, True)]
     np.testing.assert_array_equal(asked[0], asked[1])
     assert (asked[2] != asked[3]).any()
+
+
+@pytest.mark.parametrize("experiment", PROFILES)
+@pytest.mark.parametrize("profile", PROFILES["brain"])
+def test_improved_networks_follow_the_settings(experiment, profile):
+    settings = choose_settings(experiment, profile, "improved")
+    generator, discriminator = build_networks(settings)
+    assert generator.output_shape == (None, settings.image_size, settings.image_size, 1)
+    assert discriminator.input_shape == generator.output_shape
+    assert discriminator.output_shape == (None, 1)
+
+
+@pytest.mark.parametrize(
+    ("build", "kernels"),
+    [
+        (build_dcgan_generator, {3: [1, 2, 4], 4: [4]}),
+        (build_knee_generator, {3: [1, 2, 4], 4: [4]}),
+        (build_brain_generator, {3: [1, 2, 4], 4: [4]}),
+    ],
+)
+def test_kernels_of_4_tile_evenly_and_kernels_of_3_leave_a_lattice(build, kernels):
+    """How many input pixels reach each pixel away from the border, by the last doubling of the generator."""
+    for kernel_size, expected in kernels.items():
+        layers = build(32, 2, 10, 4, kernel_size).layers
+        doubling = [layer for layer in layers if isinstance(layer, keras.layers.Conv2DTranspose)][-1]
+        config = {**doubling.get_config(), "kernel_initializer": "ones", "activation": None, "filters": 1}
+        painted = keras.layers.Conv2DTranspose.from_config(config)(np.ones((1, 8, 8, 1), np.float32))
+        assert np.unique(np.array(painted)[0, 2:-2, 2:-2]).tolist() == expected
+
+
+def test_initial_weights_are_those_asked_for():
+    keras.utils.set_random_seed(1)
+    kernel = build_dcgan_generator(64, 16, initial_weights="normal").layers[1].kernel
+    assert np.std(kernel) == pytest.approx(0.02, rel=0.02)
+    other = build_dcgan_generator(64, 16, initial_weights="glorot_uniform").layers[1].kernel
+    assert np.std(other) != pytest.approx(0.02, rel=0.1)
+
+
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_an_answer_hangs_on_the_batch_only_where_asked_for(batch_norm):
+    images = np.random.default_rng(0).uniform(-1, 1, (4, 32, 32, 1)).astype(np.float32)
+    discriminator = build_dcgan_discriminator(32, 4, batch_norm=batch_norm, minibatch_std=False)
+    alone, together = (discriminator(some, training=True)[0, 0] for some in (images[:2], images))
+    assert np.isclose(alone, together, atol=1e-5) != batch_norm
+
+
+def test_a_batch_that_does_not_vary_is_told_apart():
+    features = np.random.default_rng(0).standard_normal((8, 4, 4, 3)).astype(np.float32)
+    varied = np.array(MinibatchStandardDeviation()(features))
+    assert varied.shape == (8, 4, 4, 4)
+    np.testing.assert_array_equal(varied[..., :3], features)
+    np.testing.assert_allclose(varied[..., 3], features.std(axis=0).mean(), rtol=1e-5)
+    same = np.array(MinibatchStandardDeviation()(np.repeat(features[:1], 8, axis=0)))
+    np.testing.assert_allclose(same[..., 3], 0, atol=1e-3)
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras 3.15 with NumPy 2
+def test_improved_discriminator_is_saved_and_loaded_by_keras_alone(tmp_path):
+    discriminator = build_dcgan_discriminator(32, 4)
+    discriminator.save(tmp_path / "discriminator.keras")
+    images = np.random.default_rng(0).uniform(-1, 1, (4, 32, 32, 1)).astype(np.float32)
+    loaded = keras.models.load_model(tmp_path / "discriminator.keras")
+    np.testing.assert_allclose(loaded(images), discriminator(images), atol=1e-6)

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import subprocess
 import sys
+from base64 import b64encode
 
 import nbformat
 import pytest
@@ -39,6 +40,22 @@ def test_notebook_is_kept_with_its_outputs_and_its_progress_is_told(tmp_path, ca
     shown = capsys.readouterr().out
     assert "half way" in shown
     assert "01_a.ipynb: " in shown
+
+
+def test_alarms_are_told_at_once_between_the_lines_of_progress(tmp_path, capsys):
+    path = write_notebook(
+        tmp_path / "01_a.ipynb",
+        "from gan_utils.progress import UpdatingLine, UpdatingMessage\n"
+        "message, line = UpdatingMessage('All is well.'), UpdatingLine()\n"
+        "for text in ('begun', 'half way', 'nearly done'):\n"
+        "    line.show(text)\n"
+        "    message.show(f'Alarm.\\nIt was {text}.')",
+    )
+    run_notebook(path, tmp_path / "notebooks")
+    cells = nbformat.read(tmp_path / "notebooks" / "01_a.ipynb", as_version=4).cells
+    assert [output.data["text/plain"] for output in cells[0].outputs] == ["Alarm.\nIt was nearly done.", "nearly done"]
+    said = capsys.readouterr().out.splitlines()
+    assert said[:5] == ["Alarm.", "It was begun.", "half way", "It was half way.", "It was nearly done."]
 
 
 def test_failing_notebook_is_kept_with_its_error(tmp_path):
@@ -121,7 +138,8 @@ def make_finished_run(publish_run, project, simulated, name="brain-baseline-quic
     (folder / "history.csv").write_text("epoch,ssim\n" + "".join(f"{epoch},0.5\n" for epoch in range(1, 31)))
     for epoch in range(1, 31):
         (folder / f"image_at_epoch_{epoch:04d}.png").write_text(str(epoch))
-    gif = nbformat.v4.new_output("display_data", data={"image/gif": "R0lGODlh", "text/plain": "<Image>"})
+    gif = b64encode(b"model_progress.gif").decode()  # what the file of that name holds
+    gif = nbformat.v4.new_output("display_data", data={"image/gif": gif, "text/plain": "<Image>"})
     cells = [nbformat.v4.new_code_cell("Image(gif)", execution_count=1, outputs=[gif])]
     nbformat.write(nbformat.v4.new_notebook(cells=cells), folder / "notebooks" / "03_train.ipynb")
     cells = [nbformat.v4.new_code_cell("Image(gif)"), nbformat.v4.new_markdown_cell("edited since")]
@@ -146,6 +164,18 @@ def test_published_knees_leave_the_notebooks_as_they_are(publish_run, tmp_path):
     publish_run.main("knee-baseline-quick")
     assert (tmp_path / "epoch_images" / "showcase" / "knee-baseline-quick" / "SSIM.txt").exists()
     assert (tmp_path / "notebooks" / "03_train.ipynb").read_bytes() == before
+
+
+def test_published_ablation_takes_the_place_of_the_one_before(publish_run, tmp_path):
+    folder, showcase = (tmp_path / "epoch_images" / place for place in ("", "showcase"))
+    for place, files in ((folder, ("00_baseline.png", "results.json", "unfinished.part")), (showcase, ("old.png",))):
+        (place / "ablation-knee-quick").mkdir(parents=True)
+        for file in files:
+            (place / "ablation-knee-quick" / file).write_text(file)
+    (folder / "ablation-knee-quick" / "run.json").write_text(json.dumps({"data": {"simulated": True}}))
+    publish_run.main("ablation-knee-quick")
+    files = sorted(path.name for path in (showcase / "ablation-knee-quick").iterdir())
+    assert files == ["00_baseline.png", "results.json", "run.json"]
 
 
 def test_outputs_of_other_code_are_not_published(publish_run, tmp_path):

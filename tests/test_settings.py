@@ -95,6 +95,15 @@ def test_run_folder_follows_from_the_choices(experiment, profile):
         ({"generator_learning_rate": -1e-4}, "generator_learning_rate"),
         ({"discriminator_learning_rate": float("nan")}, "discriminator_learning_rate"),
         ({"beta_1": 1.0}, "beta_1"),
+        ({"ema_decay": 1.0}, "ema_decay"),
+        ({"translation": -0.1}, "translation"),
+        ({"r1_gamma": -1.0}, "r1_gamma"),
+        ({"r1_interval": 0}, "r1_interval 0 is too small"),
+        ({"networks": "best"}, "published, dcgan"),
+        ({"initial_weights": "zeros"}, "glorot_uniform, he_normal, normal"),
+        ({"minibatch_std": True}, "minibatch_std is there in the dcgan networks only"),
+        ({"discriminator_batch_norm": True}, "discriminator_batch_norm is there in the dcgan networks only"),
+        ({"held_out_patients": 0}, "held_out_patients 0"),
     ],
 )
 def test_wrong_choice_is_refused_by_name(choices, expected):

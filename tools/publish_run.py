@@ -1,6 +1,7 @@
 """Refresh what is committed from a finished run: the light showcase and, for brains, the notebooks' outputs.
 
     python tools/publish_run.py brain-baseline-quick        (`make notebooks` makes the run first)
+    python tools/publish_run.py ablation-brain-quick        (`make ablation` makes it first)
 
 Only for runs on simulated people: pictures of real scans must not be committed. The notebooks can show one run; it is
 the brains' one, which is the default.
@@ -8,6 +9,7 @@ the brains' one, which is the default.
 
 import shutil
 import sys
+from base64 import b64decode
 
 import nbformat
 
@@ -17,8 +19,10 @@ from gan_utils.settings import PROJECT_FOLDER
 
 FILES = (
     "model_progress.gif",
+    "latent_walk.gif",
     "loss_graph.png",
     "loss_plot.png",
+    "judgement_graph.png",
     "ssim_graph.png",
     "real_batch.png",
     "example_output.png",
@@ -35,6 +39,8 @@ def main(name):
     run_folder = PROJECT_FOLDER / "epoch_images" / name
     if not read_json(run_folder / "run.json")["data"]["simulated"]:
         sys.exit(f"{name} was trained on real scans, which its notebooks show: not published")
+    if name.startswith("ablation-"):
+        return publish(name, [*run_folder.glob("*.png"), run_folder / "run.json", run_folder / "results.json"])
     notebooks = [
         with_outputs(path, run_folder / "notebooks" / path.name, name)
         for path in sorted((PROJECT_FOLDER / "notebooks").glob("[0-9]*.ipynb"))
@@ -43,16 +49,21 @@ def main(name):
     if name == NOTEBOOKS_SHOW:
         for path, notebook in notebooks:
             nbformat.write(notebook, path)
-    showcase = PROJECT_FOLDER / "epoch_images" / "showcase" / name
-    shutil.rmtree(showcase, ignore_errors=True)
-    showcase.mkdir(parents=True)
     last = int(read_history(run_folder)["epoch"][-1])
     chosen = sorted({epoch for epoch in EPOCHS if epoch < last} | {last})
     grids = [epoch_image_path(run_folder, epoch) for epoch in chosen]
-    for path in [*(run_folder / file for file in FILES), *grids]:
+    publish(name, [*(run_folder / file for file in FILES), *grids])
+
+
+def publish(name, paths):
+    """Put copies of the files into the showcase, in place of those of an earlier run of that name."""
+    showcase = PROJECT_FOLDER / "epoch_images" / "showcase" / name
+    shutil.rmtree(showcase, ignore_errors=True)
+    showcase.mkdir(parents=True)
+    for path in paths:
         shutil.copy2(path, showcase)
     print(
-        f"{'notebooks/ and ' if name == NOTEBOOKS_SHOW else ''}{showcase.relative_to(PROJECT_FOLDER)} now show {name}"
+        f"{showcase.relative_to(PROJECT_FOLDER)}{' and notebooks/' if name == NOTEBOOKS_SHOW else ''} now show {name}"
     )
 
 
@@ -61,7 +72,7 @@ def with_outputs(path, executed_path, name):
     if not executed_path.exists():
         sys.exit(f"{name} has no executed {path.name}: make the run with `make run`")
     notebook, executed = (nbformat.read(place, as_version=4) for place in (path, executed_path))
-    link_gifs(executed, f"../epoch_images/showcase/{name}/model_progress.gif")
+    link_gifs(executed, executed_path.parents[1], f"../epoch_images/showcase/{name}")
     cells, done = ([cell for cell in book.cells if cell.cell_type == "code"] for book in (notebook, executed))
     if [cell.source for cell in cells] != [cell.source for cell in done]:
         sys.exit(f"the code of {path.name} has changed since the run: run it again")
@@ -70,12 +81,16 @@ def with_outputs(path, executed_path, name):
     return path, notebook
 
 
-def link_gifs(notebook, target):
+def link_gifs(notebook, run_folder, showcase):
     """Replace GIFs in outputs by a link to the showcase: with megabytes inside, GitHub shows no notebook."""
+    names = {path.read_bytes(): path.name for path in run_folder.glob("*.gif")}
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
             if "image/gif" in output.get("data", {}):
-                output.data = {"text/markdown": f"![Progress over all epochs]({target})", "text/plain": "Progress GIF"}
+                name = names[b64decode(output.data["image/gif"])]
+                words = output.metadata.get("image/gif", {}).get("alt", name)
+                output.data = {"text/markdown": f"![{words}]({showcase}/{name})", "text/plain": name}
+                output.metadata = {}
 
 
 if __name__ == "__main__":
