@@ -30,27 +30,28 @@ def start_run(settings, data):
     if (folder / "run.json").exists():
         print(f"The earlier run is kept in {set_aside(folder).name}.")
     folder.mkdir(parents=True, exist_ok=True)
-    splits = {"train": data.train, "validate": data.validate, "test": data.test}
-    write_json(
-        folder / "run.json",
-        {
-            "settings": dataclasses.asdict(settings),
-            "data": {
-                "folder": short_path(data.folder),
-                "simulated": data.simulated,
-                "slices": {name: len(split) for name, split in splits.items()},
-                "people": {name: len(set(split.people.tolist())) for name, split in splits.items()},
-                "held_out": held_out_people(data),
-            },
-            "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
-            "device": device(),
-            "seed": settings.seed,
-            "commit": commit(),
-            "started": datetime.now().isoformat(timespec="seconds"),
-            "seconds": None,  # filled in when training ends
-        },
-    )
+    write_json(folder / "run.json", {**notes_on(settings, data), "seconds": None})  # filled in when training ends
     return folder
+
+
+def notes_on(settings, data):
+    """What a reader needs to make a run again: settings, data, versions, device, seed, commit and date."""
+    splits = {"train": data.train, "validate": data.validate, "test": data.test}
+    return {
+        "settings": dataclasses.asdict(settings),
+        "data": {
+            "folder": short_path(data.folder),
+            "simulated": data.simulated,
+            "slices": {name: len(split) for name, split in splits.items()},
+            "people": {name: len(set(split.people.tolist())) for name, split in splits.items()},
+            "held_out": held_out_people(data),
+        },
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        "device": device(),
+        "seed": settings.seed,
+        "commit": commit(),
+        "started": datetime.now().isoformat(timespec="seconds"),
+    }
 
 
 def set_aside(folder):
