@@ -266,14 +266,19 @@ class ShowProgress(keras.callbacks.Callback):
         if get_ipython():
             path, words = epoch_image_path(self.folder, epoch + 1), f"generated images after epoch {epoch + 1}"
             picture = Image(filename=path, alt=words, width=PICTURE_WIDTH)
-            if self.picture is None:
-                self.picture = display(picture, display_id=True)
-            else:
-                self.picture.update(picture)
+            self.picture = show_in_place(self.picture, picture)
 
     def on_train_end(self, logs=None):
         taken = duration(time.monotonic() - self.start)
         self.line.show(f"{self.epochs_done} epochs in {taken}{self.losses}", last=True)
+
+
+def show_in_place(handle, thing):
+    """Display a thing, where `handle` is None, or put it in the place of what the handle shows; returns the handle."""
+    if handle is None:
+        return display(thing, display_id=True)
+    handle.update(thing)
+    return handle
 
 
 class ShowAlarms(keras.callbacks.Callback):
@@ -319,8 +324,5 @@ class ShowJudgements(keras.callbacks.Callback):
         if not get_ipython() or "swd" not in logs:
             return
         figure = plot_judgements(read_history(self.folder))
-        if self.display is None:
-            self.display = display(figure, display_id=True)
-        else:
-            self.display.update(figure)
+        self.display = show_in_place(self.display, figure)
         plt.close(figure)  # else the notebook would show it once more below the cell

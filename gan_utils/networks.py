@@ -256,9 +256,9 @@ def build_dcgan_generator(
 def build_dcgan_discriminator(image_size=64, filters=32, kernel_size=4, batch_norm=False, minibatch_std=True):
     """Images -> one logit each: above 0 means 'looks real', below 0 'looks generated'.
 
-    The mirror image of `build_dcgan_generator`, halved until 4 to 7 pixels a side are left. The
-    paper normalises batches here, too; without it, the answer to one image does not hang on the others in its batch,
-    which the gradient penalty needs. Built up in notebooks/05_improve_the_gan.ipynb.
+    The mirror image of `build_dcgan_generator`, halved until 4 to 7 pixels a side are left. The paper normalises
+    batches here, too; without it, the answer to one image does not hang on the others in its batch, which the gradient
+    penalty needs. Built up in notebooks/05_improve_the_gan.ipynb.
 
     Args:
         image_size: width and height of the images in pixels, a multiple of 8.

@@ -1,4 +1,5 @@
 import hypothesis
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from PIL import Image
@@ -8,6 +9,13 @@ from gan_utils.layouts import OASIS_SPLITS
 # No deadline: how long an example takes depends on the machine. The same examples in every run.
 hypothesis.settings.register_profile("tutorial", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("tutorial")
+
+
+@pytest.fixture
+def close_figures():
+    """Figures of one test do not pile up behind the next."""
+    yield
+    plt.close("all")
 
 
 @pytest.fixture

@@ -1,5 +1,4 @@
 import imageio.v3 as imageio
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from PIL import Image
@@ -19,11 +18,7 @@ from gan_utils.figures import (
     show_images,
 )
 
-
-@pytest.fixture(autouse=True)
-def close_figures():
-    yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("close_figures")
 
 
 @pytest.fixture

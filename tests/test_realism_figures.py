@@ -15,11 +15,7 @@ from gan_utils.realism_figures import (
     show_table,
 )
 
-
-@pytest.fixture(autouse=True)
-def close_figures():
-    yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("close_figures")
 
 
 def uniform_images(number, size=32):
