@@ -147,7 +147,13 @@ def device():
     if graphics_cards:
         names = [tf.config.experimental.get_device_details(card).get("device_name", "GPU") for card in graphics_cards]
         return ", ".join(names)
-    return f"CPU, {os.cpu_count()} cores"
+    return f"CPU, {usable_cores()}"
+
+
+def usable_cores():
+    """How many cores this process may use, in words; taskset and containers allow fewer than the machine has."""
+    number = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return "1 core" if number == 1 else f"{number} cores"
 
 
 def commit():
