@@ -105,7 +105,7 @@ def run_step(step, data, judge, seconds, show=lambda seconds_left: None):
     """
     images = data.train.images
     if step.training_images:
-        images = images[np.linspace(0, len(images) - 1, step.training_images).astype(int)]
+        images = images[: step.training_images]
         judge = Judge(data.validate.images, images, JUDGED_IMAGES, step.settings.seed)
     gan, measured = train_for(seconds, images, step.settings, step.enough_images, show)
     generated = generate_images(gan.averaged_generator, fixed_latents(step.settings, JUDGED_IMAGES))

@@ -26,7 +26,6 @@ GROUPS = {
     "averaged generator": ("ema_decay",),
 }
 LENGTH = ("epochs", "steps_per_epoch")  # without effect here, where the clock says when training ends
-# What makes the improved recipe fail, and how many different images it trains on (None: all) until it has seen so many.
 WITHOUT_HELP = {
     "discriminator_batch_norm": False,
     "r1_gamma": 0.0,
@@ -34,6 +33,8 @@ WITHOUT_HELP = {
     "translation": 0.0,
     "ema_decay": 0.0,
 }
+# What makes the improved recipe fail, how many different images it trains on (None: all), and how many it sees in all
+# (None: as many as there is time for).
 FAILURES = {
     "lattice": (
         {
@@ -52,17 +53,7 @@ FAILURES = {
         None,
         4000,
     ),
-    "memorising": (
-        {
-            "translation": 0.0,
-            "ema_decay": 0.0,
-            "generator_learning_rate": 2e-4,
-            "discriminator_learning_rate": 2e-4,
-            "batch_size": 16,
-        },
-        16,
-        None,
-    ),
+    "memorising": ({}, 16, None),
 }
 
 
@@ -74,7 +65,8 @@ class Step(NamedTuple):
         settings: `Settings`.
         changed: the settings that differ from the step before, or from the improved recipe where it is no step.
         kind: "step" of the chain, "alternative" to its end, or "failure".
-        training_images: how many different images to train on, or None: all.
+        training_images: how many different images to train on, the first ones, or None: all. Slices lie person by
+            person, so that a few are of one person.
         enough_images: after how many images to stop, even if there is time left, or None: the time decides.
     """
 
@@ -122,7 +114,7 @@ def steps_beside(improved):
     own = {"discriminator_batch_norm": True, "r1_gamma": 0.0}
     kinds = {"batch normalisation, no R1 penalty": (own, "alternative")}
     kinds |= {name: (changed, "failure", *limits) for name, (changed, *limits) in FAILURES.items()}
-    for name, (changed, *more) in kinds.items():
+    for name, (changed, kind, *limits) in kinds.items():
         settings = dataclasses.replace(improved, **changed)
-        if settings != improved:
-            yield Step(name, settings, differing(improved, settings, changed), *more)
+        if settings != improved or limits:
+            yield Step(name, settings, differing(improved, settings, changed), kind, *limits)
