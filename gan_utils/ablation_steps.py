@@ -39,14 +39,15 @@ FAILURES = {
     "lattice": (
         {
             **WITHOUT_HELP,
+            "generator_input_dim": 8,
             "kernel_size": 3,
-            "initial_weights": "he_normal",
-            "generator_learning_rate": 1e-4,
-            "discriminator_learning_rate": 1e-4,
+            "initial_weights": "glorot_uniform",
+            "generator_learning_rate": 2e-4,
+            "discriminator_learning_rate": 5e-5,
             "beta_1": 0.9,
         },
         None,
-        1600,
+        6400,
     ),
     "collapse": (
         {**WITHOUT_HELP, "generator_learning_rate": 1e-2, "discriminator_learning_rate": 1e-4, "beta_1": 0.5},
