@@ -124,7 +124,7 @@ def figures_of(row, which=""):
     return [f"{row[f'{name}{which}']:.{digits}f}" for name, digits in FIGURES.values()]
 
 
-def show_grids(folder, rows, columns=4):
+def show_grids(folder, rows, columns=2):
     """The saved grids of some rows side by side, each under its name; every grid is from the same latents.
 
     Args:
@@ -138,11 +138,11 @@ def show_grids(folder, rows, columns=4):
     grids = [imageio.imread(folder / row["picture"]) for row in rows]
     width = (grids[0].shape[1] + GRID_GAP) // GRID_COLUMNS * columns - GRID_GAP
     figure, axes = plt.subplots(
-        1, len(rows), figsize=(0.42 * columns * len(rows), 2.1), layout="constrained", facecolor="white", squeeze=False
+        1, len(rows), figsize=(0.8 * columns * len(rows), 3.6), layout="constrained", facecolor="white", squeeze=False
     )
     for axis, grid, row in zip(axes.flat, grids, rows, strict=True):
         axis.imshow(grid[:, :width], cmap="gray", interpolation="auto", **BYTE_RANGE)
-        axis.set_title(textwrap.fill(in_words(row), 9 * columns), fontsize=9)
+        axis.set_title(textwrap.fill(in_words(row), 12 * columns), fontsize=9)
         axis.axis("off")
     return figure
 

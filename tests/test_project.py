@@ -9,11 +9,12 @@ from itertools import chain
 import nbformat
 import pytest
 
-from gan_utils.settings import PROJECT_FOLDER
+from gan_utils.ablation_steps import steps, steps_beside
+from gan_utils.settings import EXPERIMENTS, PROJECT_FOLDER, RECIPES, choose_settings
 
 NOTEBOOKS = sorted((PROJECT_FOLDER / "notebooks").glob("*.ipynb"))
 SHOWCASE = PROJECT_FOLDER / "epoch_images" / "showcase"
-NAMES = ["01_explore_data", "02_define_models", "03_train", "04_evaluate"]
+NAMES = ["01_explore_data", "02_define_models", "03_train", "04_evaluate", "05_improve_the_gan"]
 
 
 def code_cells(path):
@@ -73,16 +74,33 @@ def test_notebooks_and_showcase_are_of_one_run():
     assert report in [output.get("text") for cell in code_cells(NOTEBOOKS[3]) for output in cell.outputs]
 
 
-@pytest.mark.parametrize("run", ["brain-baseline-quick", "knee-baseline-quick"])
+QUICK_RUNS = [f"{experiment}-{recipe}-quick" for experiment in EXPERIMENTS for recipe in RECIPES]
+
+
+@pytest.mark.parametrize("run", QUICK_RUNS)
 def test_showcase_holds_every_figure_with_its_floors_and_references(run):
-    results = json.loads((SHOWCASE / run / "results.json").read_text())["ssim"]
+    results = json.loads((SHOWCASE / run / "results.json").read_text())
     wanted = {"published_max", "black_image", "mean_image", "held_out_real"}
     for split in ("validate", "test"):
         figures = ("mean", "mean_spread", "black_image_mean", "mean_image_mean", "real_against_real_mean")
         wanted |= {f"{split}_{figure}" for figure in figures}
-    assert wanted <= results.keys()
+    assert wanted <= results["ssim"].keys()
     lines = dict(line.split() for line in (SHOWCASE / run / "SSIM.txt").read_text().splitlines())
-    assert lines == {name: f"{value:.4f}" for name, value in results.items()}
+    assert lines == {name: f"{value:.4f}" for name, value in results["ssim"].items()}
+    ratios = "diversity_ratio", "high_frequency_ratio", "nearest_ratio"
+    assert {"swd", "swd_real", *ratios, *(f"{name}_real" for name in ratios), "kid"} <= results.keys()
+    assert results["held_out_people"] > 1
+    assert "swd_over_people_spread" in results
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_ablation_in_the_showcase_is_of_todays_settings(experiment):
+    folder = SHOWCASE / f"ablation-{experiment}-quick"
+    rows = {row["name"]: row for row in json.loads((folder / "results.json").read_text())}
+    improved = choose_settings(experiment, "quick", "improved")
+    for step in [*steps(experiment, "quick"), *steps_beside(improved)]:
+        assert rows[step.name]["changed"] == step.changed
+        assert (folder / rows[step.name]["picture"]).exists()
 
 
 def test_conda_environment_repeats_no_package():
