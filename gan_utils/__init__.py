@@ -6,13 +6,20 @@ datasets          PNG slices from disk to training batches
 simulated_brains  people that do not exist, for a first run without data
 drawn_knees       the same for knees
 simulated_files   how both are written to disk
-networks          the two published pairs of generator and discriminator
+networks          the pairs of generator and discriminator, two published and one improved
 dcgan             one training step, as a Keras model
+devices           how it is computed: number format, XLA and steps per call, chosen from the device
 similarity        SSIM, the figure the published reports use
+realism           figures that tell real from generated where SSIM does not
+inception         KID, for those who have the weights of InceptionV3
+people            what a figure says about people, of whom each has many slices
+alarms            the ranges that healthy runs keep to, and words for when one is left
 callbacks         what happens after each epoch
 runs              the folder that holds everything a run leaves behind
+latent_walk       images on the way from one latent to the next
+ablation          from the baseline to the improved recipe, one change at a time (with ablation_steps, ablation_figures)
 progress          lines that say how far long work has come
-figures           image grids, the progress GIF, the graphs
+figures           image grids, the progress GIF, the graphs (with realism_figures)
 
 `python -m gan_utils` runs all notebooks in order (`make run` calls it).
 """

@@ -173,6 +173,8 @@ class WriteHistory(WriteTable):
 class WriteStepLosses(WriteTable):
     """Writes a line a training step to step_losses.csv: step (from 1), generator_loss, discriminator_loss.
 
+    Where TensorFlow does several steps a call (steps_per_execution), it is a line a call, with its last step's losses.
+
     Args:
         folder: where the file lies.
     """
@@ -181,14 +183,15 @@ class WriteStepLosses(WriteTable):
         super().__init__(folder / "step_losses.csv", ("step", "generator_loss", "discriminator_loss"))
 
     def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
         self.losses = []
 
     def on_train_batch_end(self, batch, logs):
-        self.losses.append([f"{logs[name]:.6g}" for name in self.columns[1:]])
+        step = self.epoch * self.params["steps"] + batch + 1
+        self.losses.append([step, *(f"{logs[name]:.6g}" for name in self.columns[1:])])
 
     def on_epoch_end(self, epoch, logs=None):
-        first = epoch * self.params["steps"] + 1
-        self.write(epoch, [[number, *losses] for number, losses in enumerate(self.losses, start=first)])
+        self.write(epoch, self.losses)
 
 
 class KeepEveryEpoch(keras.callbacks.Callback):
@@ -238,7 +241,7 @@ class ShowProgress(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         self.start = time.monotonic()
-        self.steps_done = -1
+        self.calls = 0
         self.epochs_done = 0
         self.line = UpdatingLine()
         self.picture = None
@@ -249,12 +252,13 @@ class ShowProgress(keras.callbacks.Callback):
 
     def on_train_batch_begin(self, batch, logs=None):
         epochs, steps = self.params["epochs"], self.params["steps"]
-        self.steps_done += 1
-        if self.steps_done == 1:
-            self.first_step_done = time.monotonic()  # TensorFlow builds its graph in the first step, which takes long
-        if self.steps_done > 1 and self.line.is_due():
-            timed = self.steps_done - 1  # steps since the first one
-            left = time_left(self.first_step_done, timed, timed + (epochs - self.epoch) * steps - batch)
+        step = self.epoch * steps + batch
+        self.calls += 1
+        if self.calls == 2:  # TensorFlow builds its graph in the first one, which takes long
+            self.first_timed_step, self.timed_since = step, time.monotonic()
+        if self.calls > 2 and self.line.is_due():
+            timed = step - self.first_timed_step
+            left = time_left(self.timed_since, timed, epochs * steps - self.first_timed_step)
             self.line.show(f"epoch {self.epoch + 1} of {epochs}, step {batch} of {steps}, {left} left{self.losses}")
 
     def on_epoch_end(self, epoch, logs):

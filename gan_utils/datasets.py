@@ -295,4 +295,15 @@ def training_batches(images, settings):
     if settings.steps_per_epoch:
         numbers = numbers.repeat()
     batches = numbers.batch(settings.batch_size, drop_remainder=True)
-    return batches.map(lambda batch: scale_to_unit_range(tf.gather(images, batch))).prefetch(tf.data.AUTOTUNE)
+    return without_autotune(batches.map(lambda batch: scale_to_unit_range(tf.gather(images, batch))).prefetch(2))
+
+
+def without_autotune(dataset):
+    """The same `tf.data.Dataset`, whose end does not wait for TensorFlow's tuner.
+
+    The tuner sleeps for 10 ms, then for twice as long each time, up to a minute, and a data set that is given up waits
+    until it wakes: up to as long as it was in use (TensorFlow 2.21). There is nothing to tune in a few numbers.
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return dataset.with_options(options)

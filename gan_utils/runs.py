@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 import platform
 import subprocess
 from datetime import datetime
@@ -10,6 +9,7 @@ from importlib.metadata import version
 
 import numpy as np
 
+from gan_utils.devices import choose_computing, describe_device
 from gan_utils.layouts import DataError
 from gan_utils.settings import PROJECT_FOLDER, SIMULATED, Settings, project_path, short_path
 
@@ -47,7 +47,8 @@ def notes_on(settings, data):
             "held_out": held_out_people(data),
         },
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
-        "device": device(),
+        "device": describe_device(),
+        "computing": dataclasses.asdict(choose_computing(settings)),
         "seed": settings.seed,
         "commit": commit(),
         "started": datetime.now().isoformat(timespec="seconds"),
@@ -139,23 +140,6 @@ def write_json(path, content):
     beside.replace(path)
 
 
-def device():
-    """What TensorFlow computes on, in words."""
-    import tensorflow as tf  # here, so that `python -m gan_utils`, which leaves it to the notebooks, starts at once
-
-    graphics_cards = tf.config.list_physical_devices("GPU")
-    if graphics_cards:
-        names = [tf.config.experimental.get_device_details(card).get("device_name", "GPU") for card in graphics_cards]
-        return ", ".join(names)
-    return f"CPU, {usable_cores()}"
-
-
-def usable_cores():
-    """How many cores this process may use, in words; taskset and containers allow fewer than the machine has."""
-    number = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return "1 core" if number == 1 else f"{number} cores"
-
-
 def commit():
     """The project's git commit, with -dirty behind it where files were changed since; None outside a clone."""
     try:
@@ -167,4 +151,4 @@ def commit():
 
 def describe_setup():
     """One line with the versions and the device, for the top of a notebook."""
-    return f"TensorFlow {version('tensorflow')}, Keras {version('keras')}, on {device()}"
+    return f"TensorFlow {version('tensorflow')}, Keras {version('keras')}, on {describe_device()}"

@@ -3,13 +3,14 @@
 Used by simulated_brains.py and drawn_knees.py.
 """
 
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
+
+from gan_utils.devices import count_usable_cores
 
 SIMULATED_MARK = "SIMULATED.txt"  # lies in every simulated set, so that it is never taken for real scans
 
@@ -48,7 +49,7 @@ def new_set(folder: Path, name: str, text: str) -> Iterator[Path]:
 
 def run_all(jobs: Sequence[Callable[[], object]], progress: Callable[[int, int], object] | None) -> None:
     """Run all jobs, two at a time, and call progress(done, total) after each of them."""
-    with ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(2, count_usable_cores())) as pool:
         futures = [pool.submit(job) for job in jobs]
         try:
             for done, future in enumerate(as_completed(futures), start=1):

@@ -301,3 +301,9 @@ def test_batches_are_full_scaled_and_the_same_for_the_same_seed():
 def test_fewer_images_than_a_batch_is_refused():
     with pytest.raises(ValueError, match="15 training images do not fill a batch of 16"):
         training_batches(numbered_images(15), choose_settings("brain", "smoke"))
+
+
+def test_training_batches_end_at_once():
+    """TensorFlow's tuner would make the end of an epoch wait."""
+    batches = training_batches(numbered_images(48), choose_settings("brain", "smoke"))
+    assert not batches.options().autotune.enabled

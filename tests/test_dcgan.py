@@ -3,10 +3,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from gan_utils.dcgan import DCGAN, discriminator_loss, generator_loss, translated
+from gan_utils.dcgan import DCGAN, FusedAdam, discriminator_loss, generator_loss, slope_ratio, translated
 from gan_utils.networks import (
     build_brain_discriminator,
     build_brain_generator,
+    build_dcgan_discriminator,
     build_knee_discriminator,
     build_knee_generator,
 )
@@ -63,9 +64,7 @@ def generators_after_one_step(updates, discriminator_rates):
     real_images = np.random.default_rng(0).uniform(-1, 1, (8, 32, 32, 1)).astype(np.float32)
     gans = [DCGAN(*small_networks(), updates, seed=1) for _ in discriminator_rates]
     for gan in gans:
-        for layer in gan.discriminator.layers:
-            if isinstance(layer, keras.layers.Dropout):
-                layer.rate = 0.0  # its draws would differ between the two
+        without_dropout(gan.discriminator)  # its draws would differ between the two
     start = gans[0].get_weights()
     for gan, rate in zip(gans, discriminator_rates, strict=True):
         gan.set_weights(start)
@@ -110,6 +109,68 @@ def test_alternating_update_is_the_two_steps_done_by_hand():
     step(by_hand.generator, lambda: generator_loss(judge(by_hand(latents))))
     for one, other in zip(weights(gan), weights(by_hand), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+def without_dropout(network):
+    for layer in network.layers:
+        if isinstance(layer, keras.layers.Dropout):
+            layer.rate = 0.0
+
+
+@pytest.mark.parametrize("minibatch_std", [False, True])
+@pytest.mark.parametrize("offset", [-30.0, 0.0, 30.0], ids="logits near {}".format)
+def test_simultaneous_update_is_both_gradients_worked_out_apart(minibatch_std, offset):
+    """Also where the discriminator is almost sure; through it once where it judges image by image, twice elsewhere."""
+    rate = 0.05
+    real_images = tf.constant(np.random.default_rng(0).uniform(-1, 1, (8, 32, 32, 1)).astype(np.float32))
+    build = (lambda: build_dcgan_discriminator(32, 4)) if minibatch_std else (lambda: build_brain_discriminator(32, 4))
+    gan, by_hand = (DCGAN(build_brain_generator(32, 4, generator_input_dim=4), build()) for _ in "ab")
+    by_hand.set_weights(gan.get_weights())
+    for each in (gan, by_hand):
+        without_dropout(each.discriminator)
+        each.discriminator.get_layer("logit").bias.assign([offset])
+    assert gan.judges_one_by_one != minibatch_std
+    gan.compile(keras.optimizers.SGD(rate), keras.optimizers.SGD(rate), run_eagerly=True)
+    latents = tf.random.stateless_normal((8, gan.latent_dim), seed=(1, 2))
+    gan.update_simultaneously(real_images, latents)
+
+    with tf.GradientTape(persistent=True) as tape:
+        fake_logits = by_hand.discriminator(by_hand.generator(latents, training=True), training=True)
+        loss_of_generator = generator_loss(fake_logits)
+        loss_of_discriminator = discriminator_loss(by_hand.discriminator(real_images, training=True), fake_logits)
+    for network, loss in ((by_hand.generator, loss_of_generator), (by_hand.discriminator, loss_of_discriminator)):
+        gradients = tape.gradient(loss, network.trainable_variables)
+        assert max(float(tf.reduce_max(abs(gradient))) for gradient in gradients) > 0
+        for weight, gradient in zip(network.trainable_variables, gradients, strict=True):
+            weight.assign_sub(rate * gradient)
+    for one, other in zip(weights(gan), weights(by_hand), strict=True):
+        np.testing.assert_allclose(one, other, atol=2e-6)
+
+
+def test_slopes_of_hopeless_images_stay_finite():
+    assert np.isfinite(slope_ratio(tf.constant([[-500.0], [0.0], [500.0]]))).all()
+    np.testing.assert_allclose(slope_ratio(tf.constant([[np.log(3.0)]])), [[-1 / 3]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("beta_1", [0.5, 0.9])
+def test_fused_adam_is_keras_adam(beta_1):
+    draw = np.random.default_rng(0)
+    start = draw.standard_normal((50, 3)).astype(np.float32)
+    gradients = draw.standard_normal((6, 50, 3)).astype(np.float32)
+    results = []
+    for optimizer in (keras.optimizers.Adam(0.01, beta_1=beta_1), FusedAdam(0.01, beta_1=beta_1)):
+        variable = keras.Variable(start)
+        optimizer.build([variable])
+        for gradient in gradients:
+            optimizer.apply([tf.constant(gradient)], [variable])
+        results.append([each.numpy() for each in (variable, *optimizer.variables)])
+    for one, other in zip(*results, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+def test_fused_adam_is_saved_with_its_settings():
+    optimizer = keras.optimizers.deserialize(keras.optimizers.serialize(FusedAdam(0.02, beta_1=0.5)))
+    assert (type(optimizer), float(optimizer.learning_rate), optimizer.beta_1) == (FusedAdam, pytest.approx(0.02), 0.5)
 
 
 def test_unknown_order_of_updates_is_refused():

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from gan_utils.networks import (
+    ByteDropout,
     MinibatchStandardDeviation,
     build_brain_discriminator,
     build_brain_generator,
@@ -144,3 +145,23 @@ def test_improved_discriminator_is_saved_and_loaded_by_keras_alone(tmp_path):
     images = np.random.default_rng(0).uniform(-1, 1, (4, 32, 32, 1)).astype(np.float32)
     loaded = keras.models.load_model(tmp_path / "discriminator.keras")
     np.testing.assert_allclose(loaded(images), discriminator(images), atol=1e-6)
+
+
+@pytest.mark.parametrize("rate", [0.2, 0.4])
+def test_byte_dropout_drops_its_share_and_keeps_the_mean(rate):
+    layer = ByteDropout(rate, seed=1)
+    ones = np.ones((4, 101, 103, 3), np.float32)  # not a multiple of four values
+    dropped = np.array(layer(ones, training=True))
+    share = round(256 * rate) / 256
+    assert (dropped == 0).mean() == pytest.approx(share, abs=0.005)
+    np.testing.assert_allclose(dropped[dropped > 0], 1 / (1 - share), rtol=1e-6)
+    assert (dropped != np.array(layer(ones, training=True))).any()
+    np.testing.assert_array_equal(dropped, ByteDropout(rate, seed=1)(ones, training=True))
+    np.testing.assert_array_equal(layer(ones), ones)
+    np.testing.assert_array_equal(ByteDropout(0.0)(ones, training=True), ones)
+
+
+def test_precision_is_that_of_the_settings_and_the_ends_stay_float32():
+    generator, discriminator = build_networks(choose_settings("brain", "smoke", precision="mixed_bfloat16"))
+    assert (generator.layers[1].compute_dtype, discriminator.layers[1].compute_dtype) == ("bfloat16", "bfloat16")
+    assert (generator.layers[-1].compute_dtype, discriminator.layers[-1].compute_dtype) == ("float32", "float32")

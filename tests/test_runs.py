@@ -10,7 +10,6 @@ from gan_utils.runs import (
     read_json,
     save_results,
     start_run,
-    usable_cores,
     write_json,
 )
 from gan_utils.settings import choose_settings
@@ -37,12 +36,6 @@ def test_run_notes_say_how_it_was_made(settings):
     assert notes["versions"].keys() >= {"python", "tensorflow", "keras", "numpy"}
     assert notes["device"]
     assert (notes["seed"], notes["seconds"], notes["images_per_second"]) == (settings.seed, 8, 50)
-
-
-@pytest.mark.parametrize(("cores", "words"), [({3}, "1 core"), ({0, 2}, "2 cores")])
-def test_only_cores_that_the_process_may_use_are_counted(cores, words, monkeypatch):
-    monkeypatch.setattr("os.sched_getaffinity", lambda process: cores, raising=False)
-    assert usable_cores() == words
 
 
 def test_earlier_run_is_kept(settings, capsys):
