@@ -1,6 +1,6 @@
 # make run     execute notebooks 01-05 in order      make test         ruff, unit tests, all notebooks in smoke
 # make lab     JupyterLab on the first notebook      make ablation     from baseline to improved, for notebook 05
-#                                                    make notebooks    refresh the committed outputs
+# make bench   measure speed beside other code       make notebooks    refresh the committed outputs
 #
 # Choices: make run EXPERIMENT=brain|knee PROFILE=smoke|quick|full RECIPE=baseline|improved DATA=folder GPU=1
 #          SETTINGS="epochs=100 batch_size=32 debug=True output=folder ..."
@@ -22,7 +22,7 @@ export GAN_SETTINGS := $(or $(SETTINGS),$(GAN_SETTINGS))
 # TensorFlow's C++ messages go where they hide the output; 0 shows them all.
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: run lab test ablation notebooks
+.PHONY: run lab test ablation notebooks bench
 
 run: $(INSTALLED)
 	@$(RUN_PYTHON) -m gan_utils
@@ -56,6 +56,11 @@ notebooks: $(INSTALLED)
 		$(RUN_PYTHON) -m gan_utils && \
 		$(RUN_PYTHON) tools/publish_run.py $$1-$$2-quick || exit 1; \
 	done
+
+# Side by side with TensorFlow's tutorial, PyTorch and others: half an hour on two cores. BENCH names single ones.
+bench: $(INSTALLED)
+	$(RUN_PYTHON) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[benchmark]"
+	$(RUN_PYTHON) -m benchmarks $(BENCH)
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14) and "Python 3.11, 3.12 or 3.13 is needed: make PYTHON=python3.11 ...")'
