@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-BFLOAT16_FROM = 128  # pixels; at 64 it gained nothing (benchmarks/README.md)
+BFLOAT16_FROM = 128  # pixels; at 64 it gains little
 
 
 @dataclass(frozen=True)
