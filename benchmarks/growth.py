@@ -60,7 +60,9 @@ def plot_growth(measured, path):
             axes[1, column].plot(values, [row["peak_megabytes"] / 1024 for row in rows], style, label=recipe)
         axes[1, column].set(xscale="log", xlabel=what, xticks=values, xticklabels=[f"{value:,}" for value in values])
         axes[1, column].minorticks_off()
-    axes[0, 0].set(ylabel="images per second", yscale="log")
+    rates = 10, 20, 50, 100, 200, 500
+    axes[0, 0].set(ylabel="images per second", yscale="log", yticks=rates, yticklabels=map(str, rates))
+    axes[0, 0].minorticks_off()
     axes[1, 0].set(ylabel="peak memory, GB", ylim=(0, None))
     axes[0, 0].legend()
     figure.savefig(path, dpi=100, facecolor="white")
