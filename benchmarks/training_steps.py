@@ -50,6 +50,7 @@ def by_gradient_tape(**choice):
     import keras
     import tensorflow as tf
 
+    from gan_utils.dcgan import discriminator_loss, generator_loss
     from gan_utils.networks import build_networks
 
     settings = settings_of(**choice)
@@ -60,14 +61,6 @@ def by_gradient_tape(**choice):
         keras.optimizers.Adam(rate, beta_1=settings.beta_1)
         for rate in (settings.generator_learning_rate, settings.discriminator_learning_rate)
     )
-    cross_entropy = keras.losses.BinaryCrossentropy(from_logits=True)
-
-    def loss_of_generator(fake_output):
-        return cross_entropy(tf.ones_like(fake_output), fake_output)
-
-    def loss_of_discriminator(real_output, fake_output):
-        on_real = cross_entropy(tf.ones_like(real_output), real_output)
-        return on_real + cross_entropy(tf.zeros_like(fake_output), fake_output)
 
     def improve(tape, loss, network, optimizer):
         gradients = tape.gradient(loss, network.trainable_variables)
@@ -80,21 +73,21 @@ def by_gradient_tape(**choice):
             generated = generator(noise, training=True)
             real_output = discriminator(images, training=True)
             fake_output = discriminator(generated, training=True)
-            generator_loss = loss_of_generator(fake_output)
-            discriminator_loss = loss_of_discriminator(real_output, fake_output)
-        improve(generator_tape, generator_loss, generator, generator_optimizer)
-        improve(discriminator_tape, discriminator_loss, discriminator, discriminator_optimizer)
+            of_generator = generator_loss(fake_output)
+            of_discriminator = discriminator_loss(real_output, fake_output)
+        improve(generator_tape, of_generator, generator, generator_optimizer)
+        improve(discriminator_tape, of_discriminator, discriminator, discriminator_optimizer)
 
     @tf.function
     def alternating_step(images):
         noise = tf.random.normal([settings.batch_size, settings.latent_dim])
         with tf.GradientTape() as discriminator_tape:
             fake_output = discriminator(generator(noise, training=True), training=True)
-            discriminator_loss = loss_of_discriminator(discriminator(images, training=True), fake_output)
-        improve(discriminator_tape, discriminator_loss, discriminator, discriminator_optimizer)
+            of_discriminator = discriminator_loss(discriminator(images, training=True), fake_output)
+        improve(discriminator_tape, of_discriminator, discriminator, discriminator_optimizer)
         with tf.GradientTape() as generator_tape:
-            generator_loss = loss_of_generator(discriminator(generator(noise, training=True), training=True))
-        improve(generator_tape, generator_loss, generator, generator_optimizer)
+            of_generator = generator_loss(discriminator(generator(noise, training=True), training=True))
+        improve(generator_tape, of_generator, generator, generator_optimizer)
 
     train_step = simultaneous_step if settings.updates == "simultaneous" else alternating_step
     images, steps = tf.constant(real_images(settings)), STEPS[settings.image_size]

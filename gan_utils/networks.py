@@ -319,8 +319,8 @@ def count_halvings(image_size):
 class ByteDropout(layers.Dropout):
     """Dropout (Srivastava et al. 2014, jmlr.org/papers/v15/srivastava14a) that draws one random byte for each value.
 
-    Keras draws four: a fifth of a training step of the brains went into that, and a tenth goes into this. The rate is
-    rounded to 1/256; what is kept is scaled up by exactly as much as is lost.
+    Keras draws four, and its dropout was a seventh of a training step of the brains at 128 pixels. The rate is rounded
+    to 1/256; what is kept is scaled up by exactly as much as is lost.
     """
 
     def call(self, inputs, training=False):
