@@ -4,8 +4,8 @@ import keras
 import tensorflow as tf
 from keras import layers
 
-from gan_utils.devices import choose_computing
-from gan_utils.networks import build_networks
+from gan_utils.devices import choose_computing, choose_strategy
+from gan_utils.networks import build_networks, count_replicas, own_part
 from gan_utils.settings import UPDATES, check_choice
 
 cross_entropy = keras.losses.BinaryCrossentropy(from_logits=True)
@@ -75,10 +75,11 @@ def translated(images, share, seed):
         share: 0 to 1.
         seed: a `keras.random.SeedGenerator`.
     """
-    number, size = tf.shape(images)[0], images.shape[1]
+    number, size = tf.shape(images)[0] * count_replicas(), images.shape[1]
     most = int(share * size)
     padded = tf.pad(images, [[0, 0], [most, most], [most, most], [0, 0]], constant_values=-1.0)
     first = keras.random.randint((2, number), 0, 2 * most + 1, seed=seed)
+    first = tf.transpose(own_part(tf.transpose(first)))
     rows, columns = tf.unstack(first[..., None] + tf.range(size))
     moved = tf.gather(padded, rows, axis=1, batch_dims=1)
     return tf.gather(moved, columns, axis=2, batch_dims=1)
@@ -160,11 +161,15 @@ class DCGAN(keras.Model):
     def train_step(self, data):
         """Improve both networks on one batch of real images, float32 (images, image_size, image_size, 1), -1..1.
 
-        Returns the losses of this step; `fit()` shows their means at the end of an epoch.
+        Returns the losses of this step; `fit()` shows their means at the end of an epoch. Where several devices share
+        the batch, this runs on each of them with its part: the gradients are summed by the optimisers, the losses
+        averaged by `fit()`.
         """
         real_images, _, _ = keras.utils.unpack_x_y_sample_weight(data)  # fit() may wrap the batch in a tuple
-        latents = keras.random.normal((tf.shape(real_images)[0], self.latent_dim), seed=self.latent_seed)
-        loss_of_generator, loss_of_discriminator = self.update(real_images, latents)
+        number, replicas = tf.shape(real_images)[0], count_replicas()
+        latents = own_part(keras.random.normal((number * replicas, self.latent_dim), seed=self.latent_seed))
+        shares = self.update(real_images, latents)  # Keras divides its losses by the devices, for the sum of gradients
+        loss_of_generator, loss_of_discriminator = (share * replicas for share in shares)
         if self.ema_decay:
             self.average_generator()
         losses = {
@@ -174,6 +179,8 @@ class DCGAN(keras.Model):
         }
         for name, loss in losses.items():
             self.loss_means[name].update_state(loss)
+        if isinstance(self.distribute_strategy, tf.distribute.MultiWorkerMirroredStrategy):
+            return {name: loss[None] for name, loss in losses.items()}  # fit() averages them along an axis there
         return losses
 
     def update_simultaneously(self, real_images, latents):
@@ -226,16 +233,20 @@ class DCGAN(keras.Model):
         """
         if not self.r1_gamma:
             return 0.0
+        number, replicas = tf.shape(real_images)[0], count_replicas()
 
-        def penalty():
+        def penalty(images):
             with tf.GradientTape() as tape:
-                tape.watch(real_images)
-                logits = tf.reduce_sum(self.discriminator(real_images, training=True))
-            slopes = tape.gradient(logits, real_images)
-            return self.r1_gamma / 2 * self.r1_interval * tf.reduce_mean(tf.reduce_sum(slopes**2, axis=(1, 2, 3)))
+                tape.watch(images)
+                logits = tf.reduce_sum(self.discriminator(images, training=True))
+            steepness = tf.reduce_sum(tape.gradient(logits, images) ** 2) / tf.cast(number * replicas, images.dtype)
+            return self.r1_gamma / 2 * self.r1_interval * steepness
 
-        steps_done = tf.cast(self.discriminator_optimizer.iterations, tf.int32)
-        return tf.cond(steps_done % self.r1_interval == 0, penalty, lambda: 0.0)
+        is_due = tf.cast(self.discriminator_optimizer.iterations, tf.int32) % self.r1_interval == 0
+        if replicas == 1 or self.judges_one_by_one:
+            return tf.cond(is_due, lambda: penalty(real_images), lambda: 0.0)
+        # Devices cannot exchange sums within tf.cond: in the other steps they do for one image, which does not count.
+        return tf.where(is_due, penalty(real_images[: tf.where(is_due, number, 1)]), 0.0)
 
     def average_generator(self):
         """Move the averaged generator's weights, batch statistics included, a little towards the generator's.
@@ -261,9 +272,33 @@ class DCGAN(keras.Model):
 def build_gan(settings):
     """The untrained `DCGAN` that the settings describe, compiled with its two optimisers.
 
+    It trains on all devices that `choose_strategy` found, each of which takes an equal part of every batch.
+
     Args:
         settings: `Settings`.
+
+    Raises:
+        ValueError: several devices cannot train with these settings; the text says which.
     """
+    strategy = choose_strategy()
+    check_sharing(settings, strategy.num_replicas_in_sync)
+    with strategy.scope():
+        return build_compiled(settings)
+
+
+def check_sharing(settings, devices):
+    """Refuse settings that several devices cannot train with."""
+    if settings.batch_size % devices:
+        raise ValueError(
+            f"{devices} devices cannot share batches of {settings.batch_size} images evenly: choose a batch_size that "
+            f"is a multiple of {devices}"
+        )
+    if devices > 1 and choose_computing(settings).steps_per_execution > 1:
+        raise ValueError(f"steps_per_execution has to be 1 on {devices} devices, for the sake of Keras")
+
+
+def build_compiled(settings):
+    """What `build_gan` returns, on the devices of TensorFlow's current strategy."""
     gan = DCGAN(
         *build_networks(settings),
         updates=settings.updates,

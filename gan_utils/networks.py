@@ -102,13 +102,13 @@ def build_brain_generator(
     doubling = {"kernel_size": kernel_size, "strides": 2, "padding": "same", **weights}
     latents = keras.Input((latent_dim,), name="latents")
     x = layers.Dense(generator_input_dim**2 * 4 * filters, **weights)(latents)
-    x = layers.BatchNormalization()(x)
+    x = batch_normalization()(x)
     x = layers.LeakyReLU(negative_slope=0.3)(x)
     x = layers.Reshape((generator_input_dim, generator_input_dim, 4 * filters))(x)
     hidden = [2 * filters] * max(doublings - 2, 0) + [filters] * (doublings > 1)  # the last doubling makes the image
     for channels in hidden:
         x = layers.Conv2DTranspose(channels, **doubling)(x)
-        x = layers.BatchNormalization()(x)
+        x = batch_normalization()(x)
         x = layers.LeakyReLU(negative_slope=0.3)(x)
     images = layers.Conv2DTranspose(1, **doubling, activation="tanh", name="images", dtype="float32")(x)
     return keras.Model(latents, images, name="generator")
@@ -256,11 +256,11 @@ def build_dcgan_generator(
     widest, *narrower = channels_from_image(doublings, filters)[::-1]
     latents = keras.Input((latent_dim,), name="latents")
     x = layers.Dense(generator_input_dim**2 * widest, use_bias=False, **weights)(latents)
-    x = layers.ReLU()(layers.BatchNormalization()(x))  # before the reshape, so that every number varies over the batch
+    x = layers.ReLU()(batch_normalization()(x))  # before the reshape, so that every number varies over the batch
     x = layers.Reshape((generator_input_dim, generator_input_dim, widest))(x)
     for channels in narrower:
         x = layers.Conv2DTranspose(channels, use_bias=False, **doubling)(x)
-        x = layers.ReLU()(layers.BatchNormalization()(x))
+        x = layers.ReLU()(batch_normalization()(x))
     images = layers.Conv2DTranspose(1, activation="tanh", name="images", dtype="float32", **doubling)(x)
     return keras.Model(latents, images, name="generator")
 
@@ -291,7 +291,7 @@ def build_dcgan_discriminator(image_size=64, filters=32, kernel_size=4, batch_no
     x = images
     for step, channels in enumerate(channels_from_image(count_halvings(image_size), filters)):
         x = layers.Conv2D(channels, kernel_size, strides=2, padding="same")(x)
-        x = layers.BatchNormalization()(x) if batch_norm and step > 0 else x
+        x = batch_normalization()(x) if batch_norm and step > 0 else x
         x = layers.LeakyReLU(negative_slope=0.2)(x)
     x = MinibatchStandardDeviation()(x) if minibatch_std else x
     # A hidden layer, because a weighted sum alone cannot say "too much alike" as well as "too varied".
@@ -299,6 +299,34 @@ def build_dcgan_discriminator(image_size=64, filters=32, kernel_size=4, batch_no
     x = layers.LeakyReLU(negative_slope=0.2)(x)
     logits = layers.Dense(1, name="logit", dtype="float32")(x)
     return keras.Model(images, logits, name="discriminator")
+
+
+def count_replicas():
+    """How many devices share the batch that is being computed; 1 outside a training step."""
+    context = tf.distribute.get_replica_context()
+    return context.num_replicas_in_sync if context else 1
+
+
+def own_part(values):
+    """This device's part of what was drawn for the whole batch, along the first axis.
+
+    Every device draws the same numbers for all, so that several devices train as one would.
+    """
+    if count_replicas() == 1:
+        return values
+    size = tf.shape(values)[0] // count_replicas()
+    start = size * tf.distribute.get_replica_context().replica_id_in_sync_group
+    return values[start : start + size]
+
+
+def mean_over_batch(features):
+    """Mean over the images of all devices, each of which has as many: (images, ...) -> (...)."""
+    return tf.distribute.get_replica_context().all_reduce("MEAN", tf.reduce_mean(features, axis=0))
+
+
+def batch_normalization():
+    """A layer that normalises over the whole batch, also where several devices share it."""
+    return layers.BatchNormalization(synchronized=tf.distribute.get_strategy().num_replicas_in_sync > 1)
 
 
 def channels_from_image(layer_count, filters):
@@ -327,11 +355,11 @@ class ByteDropout(layers.Dropout):
         dropped = round(256 * self.rate)
         if not training or dropped == 0:
             return inputs
-        shape = tf.shape(inputs)
+        shape, values = tf.shape(inputs), tf.size(inputs) * count_replicas()
         words = tf.random.stateless_uniform(
-            [(tf.size(inputs) + 3) // 4], tf.cast(self.seed_generator.next(), "int32"), None, None, "int32"
+            [(values + 3) // 4], tf.cast(self.seed_generator.next(), "int32"), None, None, "int32"
         )
-        random_bytes = tf.reshape(tf.bitcast(words, "uint8"), [-1])[: tf.size(inputs)]
+        random_bytes = own_part(tf.reshape(tf.bitcast(words, "uint8"), [-1])[:values])
         kept = tf.cast(tf.reshape(random_bytes >= dropped, shape), inputs.dtype)
         return inputs * (kept * (256 / (256 - dropped)))
 
@@ -344,6 +372,11 @@ class MinibatchStandardDeviation(layers.Layer):
     """
 
     def call(self, features):
-        spread = keras.ops.sqrt(keras.ops.var(features, axis=0) + 1e-8)
+        if count_replicas() == 1:
+            variance = keras.ops.var(features, axis=0)
+        else:
+            wide = tf.cast(features, "float32")
+            variance = tf.cast(mean_over_batch((wide - mean_over_batch(wide)) ** 2), features.dtype)
+        spread = keras.ops.sqrt(variance + 1e-8)
         channel = keras.ops.mean(spread) * keras.ops.ones_like(features[..., :1])
         return keras.ops.concatenate([features, channel], axis=-1)
