@@ -1,15 +1,19 @@
 """PNG slices on disk -> uint8 arrays, split by person -> training batches."""
 
+import math
+import shutil
+import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import psutil
 import tensorflow as tf
-from PIL import Image
 
 from gan_utils.drawn_knees import write_drawn_knees
 from gan_utils.layouts import (
@@ -22,7 +26,9 @@ from gan_utils.layouts import (
     find_oasis_folder,
     list_akoa_splits,
     list_oasis_splits,
+    why_no_folder,
 )
+from gan_utils.png_slices import LABEL_VALUES, check_label_maps, check_size, load_image, opened_image
 from gan_utils.progress import ProgressLine
 from gan_utils.settings import SIMULATED, project_path
 from gan_utils.simulated_brains import write_simulated_brains
@@ -65,7 +71,7 @@ class Split:
     """The slices of some people, in the order of person, scan and place in the scan.
 
     Attributes:
-        images: uint8 (slices, image_size, image_size, 1), 0..255.
+        images: uint8 (slices, image_size, image_size, 1), 0..255; in memory, or mapped to a file (`numpy.memmap`).
         people: int (slices,), the number of the person in each image: case of OASIS, patient of AKOA.
         scans: int (slices,), the number of the scan, counted from 0 in this split; a person may have several.
         slice_numbers: int (slices,), the place of each image in its scan.
@@ -109,30 +115,38 @@ def load_slices(settings):
     """Find the slices that the settings ask for (simulating people where there are none) and load them.
 
     Args:
-        settings: `Settings`; uses experiment, data, image_size, resize, simulated_people, held_out_patients and seed.
+        settings: `Settings`; uses experiment, data, image_size, images_on_disk, resize, simulated_people,
+            held_out_patients and seed.
 
     Returns:
         `SliceData`, whose images have settings.image_size pixels a side.
 
     Raises:
-        DataError: the folder is missing, empty or laid out otherwise, a person is in two splits, there are too few
-            people to split, or an image is unreadable, truncated, coloured or of another size. The text names the
-            folder or file.
+        DataError: the folder is missing, empty, unreadable or laid out otherwise, a person or a picture is in two
+            splits, there are too few people to split, or an image is unreadable, truncated, coloured, a label map or
+            of another size. The text names the folder or file; data/README.md says more.
     """
-    folder, simulated = find_slices(settings)
     layout = LAYOUTS[settings.experiment]
-    splits = layout.list_splits(folder, settings.seed, settings.held_out_patients)
+    try:
+        folder, simulated = find_slices(settings)
+        splits = layout.list_splits(folder, settings.seed, settings.held_out_patients)
+    except OSError as error:
+        raise DataError(
+            f"{error.filename} cannot be read ({error.strerror}). Correct DATA, or allow yourself to read it."
+        ) from error
     first = next(iter(splits["train"].values()))
-    with opened_image(first) as image:
-        size = image.size
+    size = opened_image(first).size
     check_size(first, size, settings.image_size)
+    settings = replace(settings, images_on_disk=choose_images_on_disk(settings, sum(map(len, splits.values()))))
     loaded = {name: load_split(files, size, settings, f"Loading {name}") for name, files in splits.items()}
+    check_copies(loaded)
     title = f"{layout.stand_ins if simulated else 'real'} {settings.experiment} slices"
     return SliceData(**loaded, title=title, simulated=simulated, folder=folder)
 
 
 def load_split(files, size, settings, label):
     """`Split` of {Slice: path}, whose pictures all have `size` pixels."""
+    check_label_maps(files)
     scans = {scan: number for number, scan in enumerate(dict.fromkeys((name.person, name.scan) for name in files))}
     return Split(
         images=load_images(files.values(), size, settings, label),
@@ -151,9 +165,9 @@ def find_slices(settings):
     if settings.data and settings.data != SIMULATED:
         root = project_path(settings.data)
         if not root.is_dir():
-            problem = "is not a folder" if root.exists() else "does not exist"
             raise DataError(
-                f"The data folder {root} {problem}. Correct DATA, or leave it out for {stand_ins}.\n{layout.tree}"
+                f"The data folder {root} {why_no_folder(root)}. Correct DATA, or leave it out for {stand_ins}.\n"
+                f"{layout.tree}"
             )
         if folder := layout.find_folder(root):
             return folder, is_simulated(folder)
@@ -167,9 +181,15 @@ def find_slices(settings):
     name = f"{stand_ins.replace(' ', '_')}_{settings.image_size}px_{settings.simulated_people}people"
     root = project_path("data") / name
     if not root.exists():
-        root.parent.mkdir(exist_ok=True)
-        with ProgressLine(f"Making {stand_ins}, no real scans") as progress:
-            layout.write_stand_ins(root, settings.image_size, settings.simulated_people, progress=progress.update)
+        try:
+            root.parent.mkdir(exist_ok=True)
+            with ProgressLine(f"Making {stand_ins}, no real scans") as progress:
+                layout.write_stand_ins(root, settings.image_size, settings.simulated_people, progress=progress.update)
+        except OSError as error:
+            raise DataError(
+                f"The {stand_ins} cannot be written to {root} ({error.strerror or error}). Make room or allow yourself "
+                "to write there, or choose fewer simulated_people."
+            ) from error
     if folder := layout.find_folder(root):
         return folder, True
     raise DataError(f"{root} holds no slices any more. Delete the folder, and it will be made anew.")
@@ -180,88 +200,80 @@ def is_simulated(folder):
     return (folder / SIMULATED_MARK).exists()
 
 
-def check_size(path, size, image_size):
-    if max(size) < image_size:
+def choose_images_on_disk(settings, number):
+    """Whether to keep so many images in a file instead of in memory; says so where that was not asked for."""
+    if settings.images_on_disk is not None:
+        return settings.images_on_disk
+    gigabytes = number * settings.image_size**2 / 1e9
+    free = psutil.virtual_memory().available / 1e9
+    too_many = gigabytes > free / 2
+    if too_many:
+        print(f"{number:,} images take {gigabytes:.1f} GB, and {free:.1f} GB of memory are free: they stay on disk.")
+    return too_many
+
+
+def new_images(shape, on_disk):
+    """An empty uint8 array of images, in memory or in a file in data/ that goes when the array does.
+
+    Raises:
+        DataError: there is no room for it.
+    """
+    if not on_disk:
+        try:
+            return np.empty(shape, np.uint8)
+        except MemoryError as error:
+            raise DataError(
+                f"{shape[0]:,} images of {shape[1]}x{shape[2]} do not fit into memory: set images_on_disk=True, or "
+                "choose a smaller image_size."
+            ) from error
+    folder = project_path("data")
+    needed, free = math.prod(shape), shutil.disk_usage(folder).free
+    if needed > free:
         raise DataError(
-            f"{path} has {size[0]}x{size[1]} pixels; expected at least {image_size} on the longer side. Choose a "
-            "smaller image_size."
+            f"{folder} needs {needed / 1e9:.1f} GB for the images and has {free / 1e9:.1f} GB left: make room, or "
+            "choose a smaller image_size."
         )
+    with tempfile.TemporaryFile(dir=folder) as file:  # has no name, so that nothing is left of it in any case
+        return np.memmap(file, np.uint8, "w+", shape=shape)
+
+
+def check_copies(splits):
+    """Refuse {split: Split} with one picture in two splits, because its person bears two numbers then.
+
+    Pictures of few grey values are let pass: those from the ends of scans, black or nearly so, are alike by chance.
+    """
+    for one, other in combinations(splits.values(), 2):
+        alike = set(map(middle_row, one.images)) & set(map(middle_row, other.images))
+        first, second = (
+            {image.tobytes(): split.paths[n] for n, image in enumerate(split.images) if middle_row(image) in alike}
+            for split in (one, other)
+        )
+        for image, path in first.items():
+            if image in second and len(set(image)) > LABEL_VALUES:
+                raise DataError(
+                    f"{path} and {second[image]} are the same picture in different splits. Find out whose it "
+                    "is and remove the other: all slices of a person must be in one split, under one number."
+                )
+
+
+def middle_row(image):
+    """The row of pixels that tells nearly all pictures apart, in a small part of the time that all rows take."""
+    return image[len(image) // 2].tobytes()
 
 
 def load_images(paths, size, settings, label="Loading"):
     """uint8 (images, image_size, image_size, 1) from 8-bit grey PNG files that all have `size` pixels."""
     paths = list(paths)
-    images = np.empty((len(paths), settings.image_size, settings.image_size, 1), np.uint8)
+    images = new_images((len(paths), settings.image_size, settings.image_size, 1), settings.images_on_disk)
+
+    def load(number):  # straight into its place: results that wait to be collected would fill the memory
+        images[number, :, :, 0] = load_image(paths[number], size, settings.image_size, settings.resize)
+
     # Threads, because decoding a PNG leaves Python free.
     with ThreadPoolExecutor() as pool, ProgressLine(label) as progress:
-        decoded = pool.map(lambda path: load_image(path, size, settings.image_size, settings.resize), paths)
-        for number, image in enumerate(decoded):
-            images[number, :, :, 0] = image
+        for number, _ in enumerate(pool.map(load, range(len(paths)))):
             progress.update(number + 1, len(paths))
     return images
-
-
-def load_image(path, size, image_size, resize="pad"):
-    """uint8 (image_size, image_size) of one PNG."""
-    with opened_image(path) as image:
-        if image.size != size:
-            raise DataError(
-                f"{path} has {image.width}x{image.height} pixels, the first image {size[0]}x{size[1]}. "
-                "All slices of a data set must have one size."
-            )
-        return np.asarray(resized(grey(image, path), image_size, resize))
-
-
-def grey(image, path):
-    """One 8-bit channel: the knees come as three equal ones."""
-    if image.mode == "RGB":
-        red, green, blue = image.split()
-        if red.tobytes() == green.tobytes() == blue.tobytes():
-            return red
-    if image.mode != "L":
-        raise DataError(
-            f"{path} is not an 8-bit grey image (its mode is {image.mode}). Convert it to 8-bit grey, or move it "
-            "elsewhere if it is no MRI slice."
-        )
-    return image
-
-
-def resized(image, image_size, resize="pad"):
-    """A square picture with image_size pixels a side; see notebooks/01_explore_data.ipynb.
-
-    Args:
-        image: `PIL.Image.Image`, grey, at least as large as image_size on its longer side.
-        image_size: pixels a side.
-        resize: "pad" adds black bars to the shorter side, so that shapes stay true. "squash" scales both sides to
-            image_size, as the published knees were: 260x228 to 128x128 makes them 14 % taller.
-
-    Returns:
-        `PIL.Image.Image`, filtered so that fine texture does not turn into false patterns (aliasing).
-    """
-    if resize == "pad" and image.width != image.height:
-        side = max(image.size)
-        square = Image.new("L", (side, side))
-        square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
-        image = square
-    if image.size == (image_size, image_size):
-        return image
-    # A box takes the plain mean where each new pixel covers a whole number of old ones.
-    whole = all(length % image_size == 0 for length in image.size)
-    return image.resize((image_size, image_size), Image.Resampling.BOX if whole else Image.Resampling.LANCZOS)
-
-
-@contextmanager
-def opened_image(path):
-    """The image at `path`; whatever goes wrong with the file becomes a DataError that names it."""
-    try:
-        with Image.open(path) as image:
-            yield image
-    except DataError:
-        raise
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(
-            f"{path} cannot be read as a PNG image ({error}). Copy it again from the source, or remove it."
-        ) from error
 
 
 def scale_to_unit_range(images):
@@ -269,18 +281,44 @@ def scale_to_unit_range(images):
     return tf.cast(images, tf.float32) / 127.5 - 1.0
 
 
-def training_batches(images, settings):
-    """Shuffled training batches, float32 (batch_size, image_size, image_size, 1), -1..1.
+def training_batches(images, settings, epochs_done=0):
+    """Endless shuffled training batches, float32 (batch_size, image_size, image_size, 1), -1..1.
 
-    Only the image numbers are shuffled, so the shuffle covers the whole data set at no cost in memory: every
-    batch mixes slices of many people. Built up in notebooks/01_explore_data.ipynb.
+    Every round through the images has an order of its own that follows from the seed and the number of the round. So
+    training that was cut off sees, when it goes on, the batches it would have seen. Only numbers are shuffled, which
+    covers the whole data set at no cost in memory: every batch mixes slices of many people. Built up in
+    notebooks/01_explore_data.ipynb.
 
     Args:
-        images: uint8 (slices, image_size, image_size, 1), 0..255.
+        images: uint8 (slices, image_size, image_size, 1), 0..255; on disk as well as in memory.
         settings: `Settings`; uses batch_size, steps_per_epoch and seed.
+        epochs_done: how many epochs to leave out.
 
     Returns:
-        A `tf.data.Dataset` of one epoch; endless where steps_per_epoch says how long an epoch is.
+        A `tf.data.Dataset` without end; `steps_in_epoch` says how many batches make an epoch.
+
+    Raises:
+        ValueError: fewer images than a batch holds.
+    """
+    first_step = epochs_done * steps_in_epoch(images, settings)
+
+    @lru_cache(2)  # a batch may begin in one round and end in the next
+    def order_of_round(number):
+        return np.random.default_rng((settings.seed, number)).permutation(len(images))
+
+    def batch_of_step(step):
+        places = range(step * settings.batch_size, (step + 1) * settings.batch_size)
+        return images[[order_of_round(place // len(images))[place % len(images)] for place in places]]
+
+    def tensor_of_step(step):
+        batch = tf.numpy_function(batch_of_step, [step], tf.uint8)  # in Python, for a tensor of all images is a copy
+        return scale_to_unit_range(tf.ensure_shape(batch, (settings.batch_size, *images.shape[1:])))
+
+    return without_autotune(tf.data.Dataset.counter(first_step).map(tensor_of_step).prefetch(2))
+
+
+def steps_in_epoch(images, settings):
+    """How many training steps make an epoch: as the settings say, else as many as show every image once.
 
     Raises:
         ValueError: fewer images than a batch holds.
@@ -289,13 +327,7 @@ def training_batches(images, settings):
         raise ValueError(
             f"{len(images)} training images do not fill a batch of {settings.batch_size}: choose a smaller batch_size"
         )
-    with tf.device("CPU"):  # a GPU's memory is for the networks
-        images = tf.constant(images)
-    numbers = tf.data.Dataset.range(len(images)).shuffle(len(images), seed=settings.seed)
-    if settings.steps_per_epoch:
-        numbers = numbers.repeat()
-    batches = numbers.batch(settings.batch_size, drop_remainder=True)
-    return without_autotune(batches.map(lambda batch: scale_to_unit_range(tf.gather(images, batch))).prefetch(2))
+    return settings.steps_per_epoch or len(images) // settings.batch_size
 
 
 def without_autotune(dataset):

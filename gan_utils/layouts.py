@@ -8,7 +8,8 @@ import numpy as np
 
 OASIS_FOLDER = "keras_png_slices_data"
 OASIS_SPLITS = {split: f"keras_png_slices_{split}" for split in ("train", "validate", "test")}
-OASIS_NAME = re.compile(r"case_(?P<person>\d+)_slice_(?P<slice>\d+)\.nii\.png")
+# Names come from anywhere: numbers of more than 18 digits do not fit an array of int64, nor do digits of other scripts.
+OASIS_NAME = re.compile(r"case_(?P<person>\d{1,18})_slice_(?P<slice>\d{1,18})\.nii\.png", re.ASCII)
 OASIS_TREE = """Expected:
   keras_png_slices_data/
     keras_png_slices_train/       case_001_slice_0.nii.png, case_001_slice_1.nii.png, ...
@@ -19,8 +20,9 @@ data/README.md says where the slices come from."""
 AKOA_FOLDER = "AKOA_Analysis"
 # The series number may be of any length, with or without an underscore after it; the side is spelt in many ways.
 AKOA_NAME = re.compile(
-    r"OAI(?P<person>\d+)_BaseLine_(?P<scan>\d+_?de3d1_SAG_3D_DESS_WE_"
-    r"(?P<side>(?i:RIGHT|LEFT|R_I_G_H_T|L_E_F_T)))\.nii\.gz_(?P<slice>\d+)\.png"
+    r"OAI(?P<person>\d{1,18})_BaseLine_(?P<scan>\d+_?de3d1_SAG_3D_DESS_WE_"
+    r"(?P<side>(?i:RIGHT|LEFT|R_I_G_H_T|L_E_F_T)))\.nii\.gz_(?P<slice>\d{1,18})\.png",
+    re.ASCII,
 )
 AKOA_TREE = """Expected:
   AKOA_Analysis/    OAI9014797_BaseLine_3_de3d1_SAG_3D_DESS_WE_RIGHT.nii.gz_0.png, ..._1.png, ...
@@ -46,9 +48,9 @@ class Slice(NamedTuple):
 def find_oasis_folder(root):
     """The folder below `root` that holds the splits: itself, or keras_png_slices_data, nested once or not."""
     for folder in (root, root / OASIS_FOLDER, root / OASIS_FOLDER / OASIS_FOLDER):
-        if (folder / OASIS_SPLITS["train"]).is_dir():
+        if any((folder / split).is_dir() for split in OASIS_SPLITS.values()):
             return folder
-    # An OASIS folder without training slices is a broken copy: name it instead of passing it over.
+    # An OASIS folder without splits is a broken copy: name it instead of passing it over.
     return root / OASIS_FOLDER if (root / OASIS_FOLDER).is_dir() else None
 
 
@@ -140,6 +142,13 @@ def read_akoa_name(name):
 # ---- both --------------------------------------------------------------------------------------------------
 
 
+def why_no_folder(path):
+    """What is wrong with a path that `is_dir` finds no folder at, in words."""
+    if path.exists():
+        return "is not a folder"
+    return "is a link that leads nowhere" if path.is_symlink() else "does not exist"
+
+
 def list_slices(folder, read_name, tree):
     """{Slice: path} of the PNG files in a folder, sorted by person, scan and slice number.
 
@@ -154,7 +163,7 @@ def list_slices(folder, read_name, tree):
         DataError: the folder is missing or empty, a name is unknown, or a slice is there twice.
     """
     if not folder.is_dir():
-        raise DataError(f"There is no folder {folder}.\n{tree}")
+        raise DataError(f"The folder {folder} {why_no_folder(folder)}.\n{tree}")
     files: dict[Slice, Path] = {}
     strangers = []
     for path in folder.iterdir():

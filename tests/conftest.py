@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gan_utils.layouts import OASIS_SPLITS
+from gan_utils.datasets import load_slices
+from gan_utils.layouts import OASIS_SPLITS, DataError
+from gan_utils.settings import choose_settings
 
 # No deadline: how long an example takes depends on the machine. The same examples in every run.
 hypothesis.settings.register_profile("tutorial", deadline=None, derandomize=True)
@@ -51,3 +53,19 @@ def make_akoa_folder(folder, size=(65, 57), patients=(11, 12, 13, 14, 15), slice
             name = f"OAI{patient:07d}_BaseLine_3_de3d1_SAG_3D_DESS_WE_{side}.nii.gz_{number}.png"
             Image.fromarray(np.stack([grey] * 3, axis=-1)).save(folder / name)
     return folder
+
+
+def settings_for(folder, experiment="brain", **changes):
+    sizes = {"image_size": 40, "generator_input_dim": 5}
+    return choose_settings(experiment, "smoke", data=folder, **{**sizes, **changes})
+
+
+def train_file(folder):
+    return folder / "keras_png_slices_train" / "case_002_slice_10.nii.png"
+
+
+def assert_refused(folder, *expected_words, experiment="brain", **changes):
+    with pytest.raises(DataError) as refusal:
+        load_slices(settings_for(folder, experiment, **changes))
+    for word in expected_words:
+        assert word in str(refusal.value)

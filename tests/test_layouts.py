@@ -4,12 +4,14 @@ import tempfile
 from itertools import chain
 from pathlib import Path
 
+import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from conftest import make_akoa_folder
 from gan_utils.layouts import (
+    AKOA_NAME,
     DataError,
     Slice,
     find_akoa_folder,
@@ -59,6 +61,22 @@ def test_other_names_are_not_taken_for_knees(name):
 @pytest.mark.parametrize("name", ["seg_001_slice_0.nii.png", "case_001.nii.png", "case_001_slice_0.png", "case_x"])
 def test_other_names_are_not_taken_for_brains(name):
     assert read_oasis_name(name) is None
+
+
+@given(st.text() | st.from_regex(r"case_\d+_slice_\d+\.nii\.png") | st.from_regex(AKOA_NAME))
+@example(f"case_{9:05000d}_slice_0.nii.png")
+@example(f"OAI{9:05000d}_BaseLine_3_de3d1_SAG_3D_DESS_WE_LEFT.nii.gz_0.png")
+@example("case_٣_slice_1.nii.png")
+def test_any_text_is_a_slice_or_none(text):
+    for read in (read_oasis_name, read_akoa_name):
+        name = read(text)
+        assert name is None or np.array([name.person, name.number]).dtype == np.int64
+
+
+@given(st.integers(0, 10**18 - 1), st.integers(0, 10**18 - 1), st.integers(0, 9))
+def test_every_brain_is_read(person, number, zeros):
+    name = f"case_{'0' * min(zeros, 18 - len(str(person)))}{person}_slice_{number}.nii.png"
+    assert read_oasis_name(name) == Slice(person, "", number, "")
 
 
 @st.composite

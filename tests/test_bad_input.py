@@ -1,0 +1,260 @@
+"""Files that should not be there: each is refused by name, with the fix, or tolerated as data/README.md says."""
+
+import errno
+import os
+import shutil
+import struct
+import subprocess
+import warnings
+import zlib
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from PIL import Image
+
+from conftest import assert_refused, make_akoa_folder, settings_for, train_file
+from gan_utils import datasets, png_slices
+from gan_utils.datasets import load_slices
+from gan_utils.layouts import DataError
+from gan_utils.png_slices import load_image
+
+GREY = np.random.default_rng(1).integers(0, 256, (40, 40), dtype=np.uint8)
+NOISE = Image.fromarray(GREY)
+BLACK = Image.new("L", (40, 40))
+LABELS = Image.fromarray(GREY // 64 * 85)  # 0, 85, 170, 255, as OASIS has them
+SLICE, FIRST = "case_002_slice_10.nii.png", "case_001_slice_0.nii.png"
+TRAIN, VALIDATE, TEST = (f"keras_png_slices_{split}" for split in ("train", "validate", "test"))
+UNREADABLE = (SLICE, "cannot be read as a PNG image", "Copy it again")
+NOT_GREY = (SLICE, "is not an 8-bit grey image", "Convert it")
+LINK = "a link that leads nowhere"
+
+
+def chunk(name, data):
+    """One part of a PNG file, with the right check sum."""
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+def png(*chunks, size=(40, 40), rows=b"", bits=8):
+    """A PNG file of zeros that says it has `size` pixels; with `chunks` before the picture."""
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", *size, bits, 0, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + head + b"".join(chunks) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+def saved(image, kind="PNG", **options):
+    buffer = BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def holds(content, name=SLICE):
+    """Puts bytes or an image under a name into the training slices."""
+    return lambda file: file.with_name(name).write_bytes(content if isinstance(content, bytes) else saved(content))
+
+
+def copied(*names):
+    """Copies the slice to other names, next to it or in another split."""
+    return lambda file: [shutil.copy(file, file.parent / name) for name in names]
+
+
+def all_slices(*images):
+    """Replaces the three slices of person 2."""
+    names = [f"case_002_slice_{number}.nii.png" for number in (0, 2, 10)]
+    return lambda file: [image.save(file.with_name(name)) for name, image in zip(names, images, strict=True)]
+
+
+def instead(make):
+    """Removes the slice before `make` puts something else there."""
+    return lambda file: (file.unlink(), make(file))
+
+
+def in_two_splits(image):
+    """The same picture as a slice of two people."""
+    return lambda file: [
+        image.save(file.parents[1] / name) for name in (f"{TRAIN}/{SLICE}", f"{TEST}/case_441_slice_2.nii.png")
+    ]
+
+
+def moved(file):
+    return file.parents[1].rename(file.parents[2] / "Köpfe und 脑 (2)")
+
+
+def split_links_to_itself(file):
+    shutil.rmtree(file.parent)
+    file.parent.symlink_to(file.parent)
+
+
+def emptied(*splits):
+    return lambda file: [path.unlink() for split in splits for path in (file.parents[1] / split).iterdir()]
+
+
+# What it is: (what is done in a good folder, to a slice or next to it; words of the error, None where it is tolerated)
+TABLE = {
+    # the content of a file
+    "zero bytes": (holds(b""), UNREADABLE),
+    "text": (holds(b"no picture at all"), UNREADABLE),
+    "truncated": (holds(saved(NOISE)[:500]), UNREADABLE),
+    "first slice truncated": (holds(saved(NOISE)[:500], FIRST), (FIRST, *UNREADABLE[1:])),
+    "JPEG": (holds(saved(NOISE, "JPEG")), (*UNREADABLE, "not a PNG file")),
+    "animated GIF": (holds(saved(NOISE, "GIF", save_all=True, append_images=[LABELS])), (*UNREADABLE, "not a PNG")),
+    "animated PNG": (holds(saved(NOISE, save_all=True, append_images=[BLACK])), (*UNREADABLE, "animation")),
+    "animated PNG of no pictures": (holds(png(chunk(b"acTL", bytes(8)), rows=bytes(41 * 40))), (*UNREADABLE, "anim")),
+    "60000x60000 pixels": (holds(png(size=(60000, 60000))), (*UNREADABLE, "60000x60000")),
+    "Pillow only warns": (holds(png(size=(11000, 11000))), (*UNREADABLE, "11000x11000")),
+    "first slice huge": (holds(png(size=(11000, 11000)), FIRST), (FIRST, "11000x11000")),
+    "another size": (holds(NOISE.resize((41, 40))), (SLICE, "41x40", "40x40", "one size")),
+    "16-bit grey": (holds(Image.fromarray(GREY.astype(np.uint16))), (*NOT_GREY, "I;16")),
+    "1-bit": (holds(NOISE.convert("1")), NOT_GREY),
+    "palette": (holds(NOISE.convert("P")), (*NOT_GREY, "P")),
+    "grey with transparency": (holds(NOISE.convert("LA")), (*NOT_GREY, "LA")),
+    "RGBA": (holds(NOISE.convert("RGBA")), (*NOT_GREY, "RGBA")),
+    "colour": (holds(Image.merge("RGB", (NOISE, NOISE, BLACK))), (*NOT_GREY, "RGB")),
+    "RGB of equal channels": (holds(NOISE.convert("RGB")), None),
+    "4-bit grey": (holds(png(rows=bytes(21 * 40), bits=4)), None),
+    # label maps and copies
+    "label maps named like slices": (
+        all_slices(LABELS, LABELS, LABELS),
+        ("case_002_slice_2", "looks like a label map"),
+    ),
+    "masks named like slices": (all_slices(BLACK, BLACK, LABELS.point(bool)), ("case_002_slice_2", "label map")),
+    "label map among slices": (holds(LABELS), None),
+    "label map under its own name": (copied("seg_001_slice_0.nii.png"), ("seg_001_slice_0.nii.png", "Rename", FIRST)),
+    "label maps in their own folder": (
+        lambda file: shutil.copytree(file.parent, file.parents[1] / f"{TRAIN}_seg"),
+        None,
+    ),
+    "black slices at the ends": (all_slices(BLACK, NOISE, BLACK), None),
+    "black scan": (all_slices(BLACK, BLACK, BLACK), None),
+    "copy in another split": (in_two_splits(NOISE), (SLICE, "case_441_slice_2.nii.png", "same picture", "remove")),
+    "black in two splits": (in_two_splits(BLACK), None),
+    "nearly black in two splits": (in_two_splits(LABELS.point(bool)), None),
+    "copy in one split": (copied("case_002_slice_11.nii.png", "case_003_slice_0.nii.png"), None),
+    "numbers 002 and 2": (copied("case_2_slice_10.nii.png"), (SLICE, "case_2_slice_10.nii.png", "twice", "Remove one")),
+    "person in two splits": (copied(f"../{TEST}/{SLICE}"), ("Case 2", TRAIN, TEST, "in one folder")),
+    "one person only": (emptied(VALIDATE, TEST), (VALIDATE, "holds no slices", "other people")),
+    # names, links and folders
+    "screenshot": (copied("screenshot.png"), ("screenshot.png", "Rename", FIRST)),
+    "other case": (copied("case_003_slice_0.nii.PNG"), ("case_003_slice_0.nii.PNG", "Rename", FIRST)),
+    "what systems leave": (copied(".DS_Store", f"._{SLICE}", "Thumbs.db", "notes.txt", "case_003_slice_0.jpg"), None),
+    "spaces and non-ASCII in the path": (moved, None),
+    "folder named like a slice": (instead(Path.mkdir), (*UNREADABLE, "not a file")),
+    "pipe named like a slice": (instead(os.mkfifo), (*UNREADABLE, "not a file")),
+    "dangling link": (instead(lambda file: file.symlink_to("nowhere")), (*UNREADABLE, LINK)),
+    "link to itself": (instead(lambda file: file.symlink_to(file)), (*UNREADABLE, LINK)),
+    "folder that links to itself": (lambda file: (file.parent / "again").symlink_to(file.parent), None),
+    "split that links to itself": (split_links_to_itself, (TRAIN, LINK, "Expected")),
+    "split missing": (lambda file: shutil.rmtree(file.parents[1] / TEST), (TEST, "does not exist", "Expected")),
+    "split without slices": (emptied(TEST), (TEST, "holds no slices", "Expected")),
+}
+
+
+@pytest.mark.parametrize(("make", "expected_words"), TABLE.values(), ids=TABLE.keys())
+def test_bad_input_is_refused_by_name_or_tolerated(oasis_folder, make, expected_words):
+    make(train_file(oasis_folder))
+    if expected_words:
+        assert_refused(oasis_folder, *expected_words)
+    else:
+        (folder,) = oasis_folder.parent.iterdir()  # it may have another name now
+        assert load_slices(settings_for(folder)).train.images.shape[1:] == (40, 40, 1)
+
+
+def test_copy_of_a_knee_under_another_number_is_refused(tmp_path):
+    folder = make_akoa_folder(tmp_path / "AKOA_Analysis", patients=(1, 3, 5))  # each in a split of its own
+    one, other = (next(folder.glob(f"OAI000000{patient}*_2.png")) for patient in (1, 3))
+    shutil.copy(one, other)
+    assert_refused(folder, one.name, other.name, "same picture", experiment="knee")
+
+
+@pytest.mark.parametrize("data", ["link", "a" * 5000, "a\0b"])
+def test_data_folder_that_cannot_be_is_refused(tmp_path, data):
+    (tmp_path / "link").symlink_to(tmp_path / "link")
+    assert_refused(tmp_path / data, data, "Correct DATA")
+
+
+@pytest.mark.parametrize("name", [TRAIN, f"{TRAIN}/{SLICE}"])
+def test_what_may_not_be_read_is_named(oasis_folder, monkeypatch, name):
+    path = oasis_folder / name
+    if os.geteuid():
+        path.chmod(0)
+    else:  # nothing is forbidden to root
+
+        def refuse(*arguments, **options):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+        monkeypatch.setattr(*((Path, "iterdir") if path.is_dir() else (png_slices, "open")), refuse, raising=False)
+    assert_refused(oasis_folder, path.name, "cannot be read", "Permission denied")
+
+
+@pytest.fixture
+def tiny_disk(tmp_path):
+    """A folder with room for 200 kB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(place)]
+    if not shutil.which("mount") or subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("mounting a small disk takes the rights to do so")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+@pytest.fixture
+def disk_that_is_soon_full(tmp_path, monkeypatch):
+    save = Image.Image.save
+
+    def save_until_full(image, path, *arguments, **options):
+        if path.stem.removesuffix(".nii").endswith("_9"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save(image, path, *arguments, **options)
+
+    monkeypatch.setattr(Image.Image, "save", save_until_full)
+    return tmp_path
+
+
+@pytest.mark.parametrize("experiment", ["brain", "knee"])
+@pytest.mark.parametrize("disk", ["tiny_disk", "disk_that_is_soon_full"])
+def test_full_disk_leaves_no_half_set(request, monkeypatch, experiment, disk):
+    place = request.getfixturevalue(disk)
+    monkeypatch.setattr(datasets, "project_path", lambda path: place / path)
+    small = {"image_size": 32, "generator_input_dim": 4, "simulated_people": 3}
+    name = {"brain": "simulated_brains_32px_3people", "knee": "drawn_knees_32px_3people"}[experiment]
+    assert_refused(None, name, "No space left on device", "Make room", experiment=experiment, **small)
+    assert list((place / "data").iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def any_file(tmp_path_factory):
+    return tmp_path_factory.mktemp("any") / SLICE
+
+
+def assert_read_or_refused(path, content):
+    path.write_bytes(content)
+    with warnings.catch_warnings(record=True) as leaked:
+        warnings.simplefilter("always")  # an error would end as a refusal and prove nothing
+        try:
+            image = load_image(path, (40, 40), 40)
+            outcome = image.dtype, image.shape
+        except DataError as refusal:
+            outcome = str(refusal)
+    assert outcome == (np.uint8, (40, 40)) or path.name in outcome
+    assert not leaked
+
+
+VALID = saved(NOISE)
+CHUNK_NAMES = b"IHDR PLTE IDAT tRNS gAMA cHRM sRGB pHYs iCCP tEXt zTXt iTXt eXIf acTL fcTL fdAT IEND xxXx".split()
+chunks = st.builds(chunk, st.sampled_from(CHUNK_NAMES), st.binary(max_size=40))
+
+
+@given(st.binary() | st.lists(chunks, max_size=4).map(lambda drawn: png(*drawn, rows=bytes(41 * 40))))
+@example(VALID)
+@example(png(chunk(b"acTL", bytes(8)), chunk(b"acTL", bytes(12))))
+def test_any_bytes_are_an_image_or_refused(any_file, content):
+    assert_read_or_refused(any_file, content)
+
+
+@given(st.integers(0, len(VALID)), st.integers(0, 60) | st.just(len(VALID)), st.binary(max_size=30))
+def test_a_damaged_png_is_an_image_or_refused(any_file, place, length, content):
+    """Some bytes give way to others: a flip, an insertion, a part that is missing or the whole rest."""
+    assert_read_or_refused(any_file, VALID[:place] + content + VALID[place + length :])
