@@ -81,7 +81,7 @@ def train_for(seconds, images, settings, enough_images=None, show=lambda seconds
     keras.utils.set_random_seed(settings.seed)
     gan = build_gan(settings)
     clock = StopAfter(seconds, enough_images / settings.batch_size if enough_images else math.inf, show)
-    batches = training_batches(images, settings).repeat()
+    batches = training_batches(images, settings)
     gan.fit(batches, steps_per_epoch=2**31, callbacks=[clock], shuffle=False, verbose=0)
     steps_done = len(clock.losses)
     losses = np.mean(clock.losses[-max(steps_done // 4, 1) :], axis=0)

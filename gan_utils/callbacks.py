@@ -16,8 +16,10 @@ from gan_utils.figures import PICTURE_WIDTH, epoch_image_path, plot_judgements, 
 from gan_utils.networks import generate_images
 from gan_utils.progress import UpdatingLine, UpdatingMessage, duration, time_left
 from gan_utils.realism import Judge, draw_images
+from gan_utils.runs import restore_state, save_state, written_beside
 from gan_utils.similarity import published_ssim
 
+LOSSES = "generator_loss", "discriminator_loss"
 JUDGED_IMAGES = 64  # in every light judgement
 JUDGED_PROJECTIONS = 128  # enough to see a trend in the sliced Wasserstein distance, at half the price
 JUDGED_FIGURES = "diversity_ratio", "high_frequency_ratio", "nearest_ratio", "swd", "swd_real"
@@ -40,6 +42,7 @@ def training_callbacks(settings, folder, data):
     """The callbacks of notebooks/03_train.ipynb, in the order they have to run in."""
     latents = fixed_latents(settings)
     callbacks = [
+        StopWhenDiverged(folder),
         SaveEpochImages(folder, latents),
         MeasureSsim(latents, published_ssim(data, settings)),
         JudgeImages(data, settings),
@@ -49,7 +52,9 @@ def training_callbacks(settings, folder, data):
         ShowProgress(folder),
         ShowJudgements(folder),
     ]
-    return [*callbacks, KeepEveryEpoch(folder, data.train.images, settings)] if settings.debug else callbacks
+    if settings.debug:
+        callbacks.append(KeepEveryEpoch(folder, data.train.images, settings))
+    return [*callbacks, KeepState(folder)]  # last: an epoch counts once all of it is on disk
 
 
 class SaveEpochImages(keras.callbacks.Callback):
@@ -117,9 +122,9 @@ class JudgeImages(keras.callbacks.Callback):
 
 
 class WriteTable(keras.callbacks.Callback):
-    """Adds rows to a CSV file at the end of every epoch.
+    """Adds rows to a CSV file at the end of every epoch; its first column is a number that grows.
 
-    Epoch 1 begins the file anew; training that goes on from a later epoch adds to it.
+    Training that goes on keeps the rows of the epochs before, and no others.
 
     Args:
         path: the file, a `pathlib.Path`.
@@ -131,17 +136,27 @@ class WriteTable(keras.callbacks.Callback):
         self.path = path
         self.columns = columns
 
-    def goes_on(self, epoch):
-        """Whether an epoch, counted from 0, adds to a file that is there already."""
-        return epoch > 0 and self.path.exists()
+    def on_train_begin(self, logs=None):
+        self.rows = None
 
-    def write(self, epoch, rows):
-        goes_on = self.goes_on(epoch)
-        with open(self.path, "a" if goes_on else "w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            if not goes_on:
-                writer.writerow(self.columns)
-            writer.writerows(rows)
+    def on_epoch_begin(self, epoch, logs=None):
+        if self.rows is None:
+            self.rows = [row for row in self.earlier_rows() if int(row[0]) <= self.number_after(epoch)]
+
+    def earlier_rows(self):
+        if not self.path.exists():
+            return []
+        with open(self.path, newline="", encoding="utf-8") as file:
+            return list(csv.reader(file))[1:]
+
+    def number_after(self, epochs):
+        """What the first column ends with after so many epochs."""
+        return epochs
+
+    def write(self, rows):
+        self.rows += rows
+        with written_beside(self.path) as path, open(path, "w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([self.columns, *self.rows])
 
 
 class WriteHistory(WriteTable):
@@ -154,20 +169,18 @@ class WriteHistory(WriteTable):
     """
 
     def __init__(self, folder):
-        measured = "generator_loss", "discriminator_loss", "ssim", *JUDGED_FIGURES
+        measured = *LOSSES, "ssim", *JUDGED_FIGURES
         super().__init__(folder / "history.csv", ("epoch", *measured, "seconds"))
 
-    def on_train_begin(self, logs=None):
-        self.start = None
-
     def on_epoch_begin(self, epoch, logs=None):
-        if self.start is None:
-            seconds_before = read_history(self.path.parent)["seconds"][-1] if self.goes_on(epoch) else 0.0
-            self.start = time.monotonic() - seconds_before
+        is_first = self.rows is None
+        super().on_epoch_begin(epoch)
+        if is_first:
+            self.start = time.monotonic() - (float(self.rows[-1][-1]) if self.rows else 0.0)
 
     def on_epoch_end(self, epoch, logs):
         figures = [f"{logs.get(name, math.nan):.6g}" for name in self.columns[1:-1]]
-        self.write(epoch, [[epoch + 1, *figures, f"{time.monotonic() - self.start:.1f}"]])
+        self.write([[epoch + 1, *figures, f"{time.monotonic() - self.start:.1f}"]])
 
 
 class WriteStepLosses(WriteTable):
@@ -180,18 +193,71 @@ class WriteStepLosses(WriteTable):
     """
 
     def __init__(self, folder):
-        super().__init__(folder / "step_losses.csv", ("step", "generator_loss", "discriminator_loss"))
+        super().__init__(folder / "step_losses.csv", ("step", *LOSSES))
+
+    def number_after(self, epochs):
+        return epochs * self.params["steps"]
 
     def on_epoch_begin(self, epoch, logs=None):
+        super().on_epoch_begin(epoch)
         self.epoch = epoch
         self.losses = []
 
     def on_train_batch_end(self, batch, logs):
-        step = self.epoch * self.params["steps"] + batch + 1
+        step = self.number_after(self.epoch) + batch + 1
         self.losses.append([step, *(f"{logs[name]:.6g}" for name in self.columns[1:])])
 
     def on_epoch_end(self, epoch, logs=None):
-        self.write(epoch, self.losses)
+        self.write(self.losses)
+
+
+class KeepState(keras.callbacks.Callback):
+    """Keeps the state of training after every epoch, so that it can go on from there; see `save_state`.
+
+    Args:
+        folder: of the run.
+    """
+
+    def __init__(self, folder):
+        super().__init__()
+        self.folder = folder
+
+    def on_epoch_end(self, epoch, logs=None):
+        save_state(self.model, self.folder, epoch + 1)
+
+
+class Diverged(ArithmeticError):
+    """Training has blown up: a loss is infinite or not a number."""
+
+
+class StopWhenDiverged(keras.callbacks.Callback):
+    """Ends training at the first step whose losses are infinite or not numbers, before anything is kept of that epoch.
+
+    The networks are put back to the end of the last whole epoch, where there is one.
+
+    Args:
+        folder: where `KeepState` keeps the state.
+
+    Raises:
+        Diverged: usually because a learning rate is too high.
+    """
+
+    def __init__(self, folder):
+        super().__init__()
+        self.folder = folder
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch, logs):
+        if not all(map(math.isfinite, logs.values())):
+            losses = ", ".join(f"{name.replace('_', ' ')} {logs[name]:g}" for name in LOSSES)
+            epochs = restore_state(self.model, self.folder)
+            kept = f"The networks are back at the end of epoch {epochs}" if epochs else "No epoch was finished"
+            raise Diverged(
+                f"Training diverged in epoch {self.epoch + 1}, step {batch + 1}: {losses}. {kept}. Train again with a "
+                "smaller generator_learning_rate and discriminator_learning_rate, or with the improved recipe."
+            )
 
 
 class KeepEveryEpoch(keras.callbacks.Callback):
@@ -210,7 +276,7 @@ class KeepEveryEpoch(keras.callbacks.Callback):
         super().__init__()
         self.training_images = training_images
         self.latent_dim = settings.latent_dim
-        self.draw = np.random.default_rng(settings.seed)
+        self.seed = settings.seed
         self.folders = {name: folder / name for name in ("TrainImages", "Intermediate", "Models")}
 
     def on_train_begin(self, logs=None):
@@ -219,13 +285,15 @@ class KeepEveryEpoch(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         name = f"epoch_{epoch + 1:04d}"
-        numbers = self.draw.integers(len(self.training_images), size=16)
+        draw = np.random.default_rng((self.seed, epoch))  # each epoch by itself, so that training can go on
+        numbers = draw.integers(len(self.training_images), size=16)
         save_image_grid(self.folders["TrainImages"] / f"{name}.png", scale_to_unit_range(self.training_images[numbers]))
-        latents = self.draw.standard_normal((16, self.latent_dim), dtype=np.float32)
+        latents = draw.standard_normal((16, self.latent_dim), dtype=np.float32)
         images = generate_images(self.model.averaged_generator, latents)
         save_image_grid(self.folders["Intermediate"] / f"{name}.png", images)
         for network in (self.model.generator, self.model.discriminator):
-            network.save(self.folders["Models"] / f"{network.name}_{name}.keras")
+            with written_beside(self.folders["Models"] / f"{network.name}_{name}.keras") as path:
+                network.save(path)
 
 
 class ShowProgress(keras.callbacks.Callback):

@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image, ImageDraw
 
 from gan_utils.alarms import COLLAPSE, DISCRIMINATOR_HAS_WON, LATTICE, MEMORISING
+from gan_utils.runs import written_beside
 
 UNIT_RANGE, BYTE_RANGE = {"vmin": -1, "vmax": 1}, {"vmin": 0, "vmax": 255}  # fixed: pictures can be compared
 GRID_COLUMNS, GRID_GAP = 4, 2  # images in a row, grey pixels between them
@@ -43,7 +44,8 @@ def image_grid(images, columns=GRID_COLUMNS, gap=GRID_GAP):
 
 def save_image_grid(path, images):
     """Write `image_grid(images)` as a PNG file."""
-    imageio.imwrite(path, image_grid(images))
+    with written_beside(path) as beside:
+        imageio.imwrite(beside, image_grid(images))
 
 
 def epoch_image_path(folder, epoch):
@@ -67,7 +69,8 @@ def save_progress_gif(folder, epochs, seconds=12.0):
     milliseconds = int(np.clip(1000 * seconds / len(frames), 60, 600))
     path = folder / "model_progress.gif"
     durations = [milliseconds] * (len(frames) - 1) + [2000]
-    imageio.imwrite(path, frames, duration=durations if len(frames) > 1 else durations[0], loop=0)
+    with written_beside(path) as beside:
+        imageio.imwrite(beside, frames, duration=durations if len(frames) > 1 else durations[0], loop=0)
     return path
 
 
@@ -260,7 +263,8 @@ def plot_ssim(history, references, title, path=None):
 
 def saved(figure, path):
     if path:
-        figure.savefig(path, dpi=100, facecolor="white")
+        with written_beside(path) as beside:
+            figure.savefig(beside, dpi=100, facecolor="white")
     return figure
 
 

@@ -5,6 +5,7 @@ import numpy as np
 
 from gan_utils.figures import few_grey_levels, image_grid
 from gan_utils.networks import generate_images
+from gan_utils.runs import written_beside
 
 
 def walk_latents(corners, steps):
@@ -50,5 +51,6 @@ def save_latent_walk(folder, generator, latents, milliseconds=120):
     """
     frames = [few_grey_levels(image_grid(generate_images(generator, each))) for each in latents]
     path = folder / "latent_walk.gif"
-    imageio.imwrite(path, frames, duration=milliseconds, loop=0)
+    with written_beside(path) as beside:
+        imageio.imwrite(beside, frames, duration=milliseconds, loop=0)
     return path

@@ -189,7 +189,6 @@ def test_tables_of_training_that_goes_on_in_another_folder_have_their_first_line
     )
 
 
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras 3.15 with NumPy 2
 def test_debug_keeps_images_and_networks_of_every_epoch(akoa_folder, tmp_path):
     gan, settings, data, folder = train(tmp_path, akoa_folder, "knee", debug=True)
     for name in ("TrainImages", "Intermediate"):

@@ -4,7 +4,7 @@ from conftest import make_akoa_folder
 from gan_utils.datasets import load_slices
 from gan_utils.layouts import DataError
 from gan_utils.runs import (
-    check_held_out_people,
+    check_same_data,
     finish_run,
     open_run,
     read_json,
@@ -100,12 +100,12 @@ def test_a_patient_who_was_added_since_training_is_noticed(akoa_folder, tmp_path
     settings = choose_settings("knee", "smoke", data=akoa_folder, output=str(tmp_path / "runs"))
     data = load_slices(settings)
     folder = start_run(settings, data)
-    check_held_out_people(folder, load_slices(settings))
+    check_same_data(folder, load_slices(settings))
     make_akoa_folder(akoa_folder, patients=range(1, 11))
     changed = load_slices(settings)
     assert changed.test.people[0] != data.test.people[0]
     with pytest.raises(DataError, match=r"has changed since .*knee-baseline-smoke was trained: held out were"):
-        check_held_out_people(folder, changed)
+        check_same_data(folder, changed)
 
 
 def test_results_are_added_up(tmp_path):
