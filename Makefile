@@ -1,6 +1,7 @@
 # make run     execute notebooks 01-05 in order      make test         ruff, unit tests, all notebooks in smoke
 # make lab     JupyterLab on the first notebook      make ablation     from baseline to improved, for notebook 05
 # make bench   measure speed beside other code       make notebooks    refresh the committed outputs
+# make train   training alone, without notebooks; on several machines with MACHINES=host1:12345,host2:12345 INDEX=0
 #
 # Choices: make run EXPERIMENT=brain|knee PROFILE=smoke|quick|full RECIPE=baseline|improved DATA=folder GPU=1
 #          SETTINGS="epochs=100 batch_size=32 debug=True output=folder ..."
@@ -22,7 +23,7 @@ export GAN_SETTINGS := $(or $(SETTINGS),$(GAN_SETTINGS))
 # TensorFlow's C++ messages go where they hide the output; 0 shows them all.
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: run lab test ablation notebooks bench
+.PHONY: run lab test train ablation notebooks bench
 
 run: $(INSTALLED)
 	@$(RUN_PYTHON) -m gan_utils
@@ -41,6 +42,10 @@ test: $(INSTALLED)
 		GAN_OUTPUT=$(VENV)/tested_runs \
 		$(RUN_PYTHON) -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=300 notebooks || exit 1; \
 	done
+
+# The same on every machine, only INDEX differs.
+train: $(INSTALLED)
+	@$(RUN_PYTHON) -m gan_utils.train $(if $(MACHINES),--machines $(MACHINES) --index $(INDEX))
 
 # From the baseline to the improved recipe one change at a time, two minutes each: about half an hour. It goes on where it
 # was stopped.

@@ -2,13 +2,14 @@
 
 settings          what to train, on what, how large and how long
 layouts           the two published folder layouts: file names, and who belongs to which split
+png_slices        one PNG file -> a square picture
 datasets          PNG slices from disk to training batches
 simulated_brains  people that do not exist, for a first run without data
 drawn_knees       the same for knees
 simulated_files   how both are written to disk
 networks          the pairs of generator and discriminator, two published and one improved
 dcgan             one training step, as a Keras model
-devices           how it is computed: number format, XLA and steps per call, chosen from the device
+devices           how it is computed: number format, XLA, steps per call and how many devices, chosen from what is there
 similarity        SSIM, the figure the published reports use
 realism           figures that tell real from generated where SSIM does not
 inception         KID, for those who have the weights of InceptionV3
@@ -18,6 +19,8 @@ callbacks         what happens after each epoch
 runs              the folder that holds everything a run leaves behind
 latent_walk       images on the way from one latent to the next
 ablation          from the baseline to the improved recipe, one change at a time (with ablation_steps, ablation_figures)
+train             notebook 3's training as a command, for several machines too
+arguments         what the commands are told
 progress          lines that say how far long work has come
 figures           image grids, the progress GIF, the graphs (with realism_figures)
 

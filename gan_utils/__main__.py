@@ -4,7 +4,6 @@ python -m gan_utils [--experiment brain|knee] [--profile smoke|quick|full] [--re
                     [--settings "epochs=100 batch_size=32"]
 """
 
-import argparse
 import os
 import re
 import shutil
@@ -16,9 +15,10 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 
+from gan_utils.arguments import make_parser, settings_of
 from gan_utils.progress import duration
-from gan_utils.runs import set_aside
-from gan_utils.settings import PROJECT_FOLDER, choose_settings, read_changes, short_path
+from gan_utils.runs import make_way, written_beside
+from gan_utils.settings import PROJECT_FOLDER, short_path
 
 # TensorFlow's own start-up messages, which no setting silences; they say nothing about the notebook.
 TENSORFLOW_LOG = re.compile(
@@ -26,13 +26,6 @@ TENSORFLOW_LOG = re.compile(
 )
 
 
-CHOICES = {  # name: (default, what the default means)
-    "experiment": ("brain", "brain"),
-    "profile": ("quick", "quick"),
-    "recipe": ("baseline", "baseline"),
-    "data": ("", "data/, else simulated people"),
-    "settings": ("", "no further changes, such as epochs=100"),
-}
 RESULTS = (
     "model_progress.gif",
     "loss_graph.png",
@@ -91,7 +84,8 @@ def run_notebook(path, folder):
     finally:
         drop_tensorflow_log(notebook)
         folder.mkdir(parents=True, exist_ok=True)
-        nbformat.write(notebook, folder / path.name)
+        with written_beside(folder / path.name) as beside:
+            nbformat.write(notebook, beside)
     say(f"{path.name}: {duration(time.monotonic() - start)}", end="\n")
 
 
@@ -108,24 +102,15 @@ def is_tensorflow_log(output):
 
 
 def main():
-    parser = argparse.ArgumentParser(prog="python -m gan_utils", description=__doc__.splitlines()[0])
-    for name, (default, meaning) in CHOICES.items():
-        variable = f"GAN_{name.upper()}"
-        help_text = f"default: the environment variable {variable}, or else {meaning}"
-        parser.add_argument(f"--{name}", default=os.environ.get(variable) or default, help=help_text)
-    choices = vars(parser.parse_args())
+    arguments = make_parser("gan_utils", __doc__.splitlines()[0]).parse_args()
     try:
-        changes = read_changes(choices["settings"])
-        named = {name: value for name, value in choices.items() if name != "settings"}
-        settings = choose_settings(**named, **changes)
+        settings = settings_of(arguments)
+        folder = make_way(settings)
     except ValueError as error:
         sys.exit(f"Cannot start: {error}")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's C++ messages would fill the terminal
     # The notebooks read their defaults from here.
-    os.environ.update({f"GAN_{name.upper()}": value for name, value in choices.items()})
-    folder = settings.run_folder
-    if (folder / "run.json").exists():
-        say(f"The earlier run is kept in {set_aside(folder).name}.", end="\n")
+    os.environ.update({f"GAN_{name.upper()}": value for name, value in vars(arguments).items()})
     say(f"Running {settings.run_name}; the executed notebooks go to {short_path(folder / 'notebooks')}.", end="\n")
     start = time.monotonic()
     for path in sorted((PROJECT_FOLDER / "notebooks").glob("[0-9]*.ipynb")):
@@ -137,7 +122,10 @@ def main():
             sys.exit(f"{path.name} stopped, see {short_path(folder / 'notebooks')}:\n{error.ename}: {error.evalue}")
         except DeadKernelError:
             say("", end="\n")
-            sys.exit(f"{path.name} was ended: by you, or by the system because memory ran out")
+            sys.exit(
+                f"{path.name} was ended: by you, or by the system because memory ran out. The same command goes on "
+                "after the last whole epoch."
+            )
     say(f"Done in {duration(time.monotonic() - start)}. Results are in {short_path(folder)}:", end="\n")
     for name in RESULTS:
         say(f"  {short_path(folder / name)}", end="\n")
