@@ -90,14 +90,24 @@ def test_run_folder_follows_from_the_choices(experiment, profile):
         ({"debug": 1}, "debug 1 does not fit"),
         ({"epoch": 3}, "no such setting: epoch"),
         ({"epochs": 0}, "epochs 0"),
+        ({"batch_size": 0}, "batch_size 0 is too small: choose 1"),
+        ({"seed": 2**70}, "seed 1180591620717411303424 is too large"),
         ({"image_size": 100}, "multiple of 8"),
         ({"image_size": 24}, "multiple of 8"),
+        ({"image_size": 60000}, "32 to 1024"),
         ({"generator_learning_rate": -1e-4}, "generator_learning_rate"),
         ({"discriminator_learning_rate": float("nan")}, "discriminator_learning_rate"),
+        ({"generator_learning_rate": float("inf")}, "generator_learning_rate inf"),
+        ({"discriminator_learning_rate": 0}, "discriminator_learning_rate 0"),
         ({"beta_1": 1.0}, "beta_1"),
+        ({"beta_1": 1.5}, "beta_1 1.5"),
+        ({"ema_decay": float("nan")}, "ema_decay nan"),
+        ({"translation": float("-inf")}, "translation -inf"),
         ({"ema_decay": 1.0}, "ema_decay"),
         ({"translation": -0.1}, "translation"),
         ({"r1_gamma": -1.0}, "r1_gamma"),
+        ({"r1_gamma": float("inf")}, "r1_gamma inf"),
+        ({"r1_gamma": float("nan")}, "r1_gamma nan"),
         ({"r1_interval": 0}, "r1_interval 0 is too small"),
         ({"networks": "best"}, "published, dcgan"),
         ({"initial_weights": "zeros"}, "glorot_uniform, he_normal, normal"),
@@ -109,6 +119,11 @@ def test_run_folder_follows_from_the_choices(experiment, profile):
 def test_wrong_choice_is_refused_by_name(choices, expected):
     with pytest.raises(ValueError, match=expected):
         choose_settings(**choices)
+
+
+def test_the_ends_of_the_ranges_are_taken():
+    settings = choose_settings(seed=2**32 - 1, latent_dim=10**6, image_size=1024, beta_1=0, r1_gamma=0)
+    assert (settings.seed, settings.latent_dim, settings.image_size) == (2**32 - 1, 10**6, 1024)
 
 
 def test_every_setting_says_what_it_means():
