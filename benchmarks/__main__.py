@@ -1,6 +1,6 @@
 """Measure everything, or what is named, and write results.json, results.md and growth.png beside this file.
 
-python -m benchmarks [step epoch recipe ssim loading start growth]        (`make bench` installs the peers first)
+python -m benchmarks [step epoch recipe ssim loading memory start growth]        (`make bench` installs the peers first)
 """
 
 import sys
@@ -9,7 +9,7 @@ from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks import growth, loading, ssim_pairs
+from benchmarks import growth, large_data, loading, ssim_pairs
 from benchmarks.side_by_side import compare
 from benchmarks.training_steps import all_contestants
 from gan_utils.devices import usable_cores
@@ -39,15 +39,16 @@ def step(folder):
 
 
 def epoch(folder):
-    """Five epochs of brains, quick."""
+    """Five epochs of brains, quick; what comes once a run stands by itself."""
     contestants = {
         "fit() with PNG files and all callbacks": (
             "whole_epochs:with_everything",
             {"recipe": "baseline", "folder": folder},
         ),
         "bare steps on one batch": ("whole_epochs:bare_steps", {"recipe": "baseline"}),
+        "loading and preparing, once a run": ("whole_epochs:preparing", {"recipe": "baseline", "folder": folder}),
     }
-    return {"brain, 64 px": compare(contestants, rounds=2)}
+    return {"brain, 64 px": compare(contestants, rounds=4)}
 
 
 def recipe(folder):
@@ -88,6 +89,16 @@ def load(folder):
     return {"9,664 PNG": compare(contestants, rounds=3)}
 
 
+def memory(folder):
+    """A run on 22,080 slices of 256x256: loading, all callbacks, ten steps of the improved recipe."""
+    data = large_data.make_people(folder)
+    contestants = {
+        f"images {where}": ("large_data:training", {"data": data, "images_on_disk": on_disk, "folder": folder})
+        for where, on_disk in (("in memory", False), ("on disk", True))
+    }
+    return {"22,080 PNG": compare(contestants, rounds=1)}
+
+
 def start(folder):
     """What comes before training."""
     people = {
@@ -116,6 +127,7 @@ BENCHMARKS = {
     "recipe": recipe,
     "ssim": ssim,
     "loading": load,
+    "memory": memory,
     "start": start,
     "growth": grow,
 }

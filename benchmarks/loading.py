@@ -11,7 +11,7 @@ def paths(folder):
     return sorted(Path(folder).glob("*.png"))
 
 
-def make_pictures(folder):
+def make_pictures(folder, number=NUMBER):
     """Pictures that weigh about as much as slices: smooth with fine grain inside an ellipse, black around."""
     from PIL import Image
     from scipy.ndimage import gaussian_filter
@@ -22,9 +22,9 @@ def make_pictures(folder):
     rows, columns = np.mgrid[-1 : 1 : SIZE * 1j, -1 : 1 : SIZE * 1j]
     inside = rows**2 / 0.5 + columns**2 / 0.7 < 1
     smooth = gaussian_filter(draw.standard_normal((64, SIZE, SIZE)), (0, 2, 2))
-    for number in range(NUMBER):
-        picture = 110 + 500 * np.roll(smooth[number % 64], number, axis=0) + draw.normal(0, 4, (SIZE, SIZE))
-        Image.fromarray((np.clip(picture, 0, 255) * inside).astype(np.uint8)).save(folder / f"{number:05d}.png")
+    for place in range(number):
+        picture = 110 + 500 * np.roll(smooth[place % 64], place, axis=0) + draw.normal(0, 4, (SIZE, SIZE))
+        Image.fromarray((np.clip(picture, 0, 255) * inside).astype(np.uint8)).save(folder / f"{place:05d}.png")
 
 
 def nothing():

@@ -19,22 +19,35 @@ def start(recipe):
     return settings, build_gan(settings), {"images": EPOCHS * settings.steps_per_epoch * settings.batch_size}
 
 
-def with_everything(recipe, folder):
-    """`fit()` as in notebook 3: slices from PNG files, shuffled batches, all callbacks."""
+def prepare(settings, folder):
+    """Slices from PNG files and the callbacks of notebook 3, once a run."""
     from gan_utils.callbacks import training_callbacks
-    from gan_utils.datasets import load_slices, training_batches
+    from gan_utils.datasets import load_slices
+
+    data = load_slices(settings)
+    return data, training_callbacks(settings, folder, data)
+
+
+def preparing(recipe, folder):
+    settings, _, _ = start(recipe)
+    return lambda: prepare(settings, Path(folder)), {}
+
+
+def with_everything(recipe, folder):
+    """`fit()` as in notebook 3: shuffled batches, all callbacks, everything written."""
+    from gan_utils.datasets import training_batches
 
     settings, gan, said = start(recipe)
     run_folder = Path(folder) / recipe
     run_folder.mkdir()
+    data, callbacks = prepare(settings, run_folder)
 
     def work():
-        data = load_slices(settings)
         gan.fit(
             training_batches(data.train.images, settings),
             epochs=EPOCHS,
             steps_per_epoch=settings.steps_per_epoch,
-            callbacks=training_callbacks(settings, run_folder, data),
+            callbacks=callbacks,
             shuffle=False,
             verbose=0,
         )

@@ -207,7 +207,6 @@ def test_same_seed_same_run(batches):
     assert first == pytest.approx(second, rel=1e-4)
 
 
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras 3.15 with NumPy 2
 def test_keras_callbacks_that_users_add_work(batches, tmp_path):
     gan = make_gan()
     fit(

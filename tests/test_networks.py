@@ -138,7 +138,6 @@ def test_a_batch_that_does_not_vary_is_told_apart():
     np.testing.assert_allclose(same[..., 3], 0, atol=1e-3)
 
 
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras 3.15 with NumPy 2
 def test_improved_discriminator_is_saved_and_loaded_by_keras_alone(tmp_path):
     discriminator = build_dcgan_discriminator(32, 4)
     discriminator.save(tmp_path / "discriminator.keras")
