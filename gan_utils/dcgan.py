@@ -280,42 +280,36 @@ def build_gan(settings):
     Raises:
         ValueError: several devices cannot train with these settings; the text says which.
     """
-    strategy = choose_strategy()
-    check_sharing(settings, strategy.num_replicas_in_sync)
+    computing, strategy = choose_computing(settings), choose_strategy()
+    check_sharing(settings, computing, strategy.num_replicas_in_sync)
     with strategy.scope():
-        return build_compiled(settings)
+        gan = DCGAN(
+            *build_networks(settings),
+            updates=settings.updates,
+            r1_gamma=settings.r1_gamma,
+            r1_interval=settings.r1_interval,
+            translation=settings.translation,
+            ema_decay=settings.ema_decay,
+            seed=settings.seed,
+        )
+        gan.compile(
+            FusedAdam(settings.generator_learning_rate, beta_1=settings.beta_1),
+            FusedAdam(settings.discriminator_learning_rate, beta_1=settings.beta_1),
+            jit_compile=computing.jit_compile,
+            steps_per_execution=computing.steps_per_execution,
+        )
+    return gan
 
 
-def check_sharing(settings, devices):
+def check_sharing(settings, computing, devices):
     """Refuse settings that several devices cannot train with."""
     if settings.batch_size % devices:
         raise ValueError(
             f"{devices} devices cannot share batches of {settings.batch_size} images evenly: choose a batch_size that "
             f"is a multiple of {devices}"
         )
-    if devices > 1 and choose_computing(settings).steps_per_execution > 1:
+    if devices > 1 and computing.steps_per_execution > 1:
         raise ValueError(f"steps_per_execution has to be 1 on {devices} devices, for the sake of Keras")
-
-
-def build_compiled(settings):
-    """What `build_gan` returns, on the devices of TensorFlow's current strategy."""
-    gan = DCGAN(
-        *build_networks(settings),
-        updates=settings.updates,
-        r1_gamma=settings.r1_gamma,
-        r1_interval=settings.r1_interval,
-        translation=settings.translation,
-        ema_decay=settings.ema_decay,
-        seed=settings.seed,
-    )
-    computing = choose_computing(settings)
-    gan.compile(
-        FusedAdam(settings.generator_learning_rate, beta_1=settings.beta_1),
-        FusedAdam(settings.discriminator_learning_rate, beta_1=settings.beta_1),
-        jit_compile=computing.jit_compile,
-        steps_per_execution=computing.steps_per_execution,
-    )
-    return gan
 
 
 @keras.saving.register_keras_serializable("gan_utils")
