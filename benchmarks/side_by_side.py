@@ -19,12 +19,13 @@ from pathlib import Path
 PROJECT_FOLDER = Path(__file__).resolve().parents[1]
 
 
-def compare(contestants, rounds=5):
+def compare(contestants, rounds=5, warm_ups=1):
     """Seconds of work of each contestant, round by round.
 
     Args:
         contestants: {name: (function as "module:name" inside benchmarks, {argument: value})}.
-        rounds: turns that count; one more, the first, warms up.
+        rounds: turns that count.
+        warm_ups: turns before, which do not.
 
     Returns:
         {name: {"seconds": [a number a round], "median": number, "peak_megabytes": number, **what it said of itself}}.
@@ -33,11 +34,11 @@ def compare(contestants, rounds=5):
     try:
         said = {name: answer(worker) for name, worker in workers.items()}
         seconds = {name: [] for name in workers}
-        for turn in range(rounds + 1):
+        for turn in range(warm_ups + rounds):
             for name, worker in workers.items():
                 print("go", file=worker.stdin, flush=True)
                 taken = answer(worker)
-                if turn:
+                if turn >= warm_ups:
                     seconds[name].append(taken)
         peaks = {name: finish(worker) for name, worker in workers.items()}
     finally:

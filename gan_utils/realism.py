@@ -23,7 +23,7 @@ BINOMIAL = np.array([1, 4, 6, 4, 1]) / 16  # the low-pass filter of the pyramid
 HIGH_FREQUENCY = 0.25  # cycles per pixel: half of what the finest stripes have
 FLAT = 1e-4  # contrast far below a grey level of 8-bit pictures (0.008): rounding, not texture
 COPY_SIZE = 64  # pixels
-IMAGES_AT_ONCE = 512  # a whole training set as float32 would not fit into the memory of a small computer
+IMAGES_AT_ONCE = 64  # a whole training set as float32 would not fit into the memory of a small computer
 
 
 class Ratio(NamedTuple):
@@ -261,9 +261,11 @@ def small_copies(images):
     while side > COPY_SIZE and side % 2 == 0:
         side //= 2
     shape = (-1, side, images.shape[1] // side, side, images.shape[1] // side)
-    starts = range(0, len(images), IMAGES_AT_ONCE)
-    blocks = (as_images(images[start : start + IMAGES_AT_ONCE]) for start in starts)
-    return np.concatenate([block.reshape(shape).mean(axis=(2, 4)) for block in blocks])
+    copies = np.empty((len(images), side, side), np.float32)
+    for start in range(0, len(images), IMAGES_AT_ONCE):
+        some = slice(start, start + IMAGES_AT_ONCE)
+        copies[some] = as_images(images[some]).reshape(shape).mean(axis=(2, 4))
+    return copies
 
 
 def judge(generated, held_out, training, seed=1, projections=JUDGE_PROJECTIONS):

@@ -108,13 +108,13 @@ def draw_reference_batches(training_images, settings, images_in_batch=16):
         settings: `Settings`; uses ssim_batches and seed.
 
     Returns:
-        `LocalMoments` of shape (ssim_batches, images_in_batch, ...).
+        A list of `LocalMoments`, one a batch.
     """
     draw = np.random.default_rng(settings.seed)
     shape = settings.ssim_batches, images_in_batch
     few = len(training_images) < shape[0] * shape[1]
     numbers = draw.choice(len(training_images), shape, replace=few)
-    return local_moments(scale_to_unit_range(training_images[numbers]))
+    return [local_moments(scale_to_unit_range(training_images[batch])) for batch in numbers]
 
 
 def ssim_with_batches(images, reference_batches):
@@ -124,10 +124,10 @@ def ssim_with_batches(images, reference_batches):
 
     Args:
         images: float (images, image_size, image_size, 1), -1..1.
-        reference_batches: `LocalMoments` from `draw_reference_batches`.
+        reference_batches: from `draw_reference_batches`.
     """
     images = local_moments(images)
-    return np.stack(in_threads(lambda batch: ssim(images, reference_batches[batch]), len(reference_batches.images)))
+    return np.stack(in_threads(lambda batch: ssim(images, reference_batches[batch]), len(reference_batches)))
 
 
 def in_threads(work, number):
@@ -185,6 +185,7 @@ def distance_to_nearest(images, others):
         (distances, numbers): float32 (images,) in the unit of the pixels, and int (images,), indices into others.
     """
     images, others = (np.asarray(stack, np.float32).reshape(len(stack), -1) for stack in (images, others))
-    squares = (images**2).sum(1)[:, None] + (others**2).sum(1) - 2 * images @ others.T
+    lengths = [np.einsum("ij,ij->i", stack, stack) for stack in (images, others)]  # with no squared copy in memory
+    squares = lengths[0][:, None] + lengths[1] - 2 * images @ others.T
     nearest = squares.argmin(1)
     return np.sqrt(np.maximum(squares.min(1), 0) / images.shape[1]), nearest

@@ -58,10 +58,14 @@ def test_unscaled_images_are_refused_with_the_fix():
 def test_reference_batches_are_drawn_once_from_the_seed():
     training = np.random.default_rng(0).integers(0, 256, (100, 32, 32, 1), dtype=np.uint8)
     settings = choose_settings("brain", "smoke", ssim_batches=5)
-    first, second = (draw_reference_batches(training, settings).images for _ in range(2))
+
+    def draw(settings):
+        return np.stack([batch.images for batch in draw_reference_batches(training, settings)])
+
+    first, second = draw(settings), draw(settings)
     assert first.shape == (5, 16, 32, 32)
     np.testing.assert_array_equal(first, second)
-    other = draw_reference_batches(training, choose_settings("brain", "smoke", ssim_batches=5, seed=2)).images
+    other = draw(choose_settings("brain", "smoke", ssim_batches=5, seed=2))
     assert (first != other).any()
     assert len(np.unique(first.reshape(80, -1), axis=0)) == 80  # no image twice while there are enough
 
