@@ -27,27 +27,10 @@ def make_people(folder):
 
 
 def training(data, images_on_disk, folder):
-    """One epoch of ten steps, with everything that notebook 3 has around it."""
-    from gan_utils.callbacks import training_callbacks
-    from gan_utils.datasets import load_slices, training_batches
-    from gan_utils.dcgan import build_gan
+    """A whole run of one epoch of ten steps."""
     from gan_utils.settings import choose_settings
+    from gan_utils.train import train
 
-    steps = 10
-    changes = {"images_on_disk": images_on_disk, "epochs": 1, "steps_per_epoch": steps}
-    settings = choose_settings("brain", "full", "improved", data, **changes)
-    folder = Path(folder) / f"run-{images_on_disk}"
-    folder.mkdir(exist_ok=True)
-
-    def work():
-        slices = load_slices(settings)
-        build_gan(settings).fit(
-            training_batches(slices.train.images, settings),
-            epochs=1,
-            steps_per_epoch=steps,
-            callbacks=training_callbacks(settings, folder, slices),
-            shuffle=False,
-            verbose=0,
-        )
-
-    return work, {}
+    changes = {"images_on_disk": images_on_disk, "epochs": 1, "steps_per_epoch": 10}
+    settings = choose_settings("brain", "full", "improved", data, output=f"{folder}/run-{images_on_disk}", **changes)
+    return lambda: train(settings), {}

@@ -161,15 +161,17 @@ def restore_state(gan, folder):
     with opened_state(folder) as state:
         if state is None:
             return 0
+        arrays = dict(state)  # each is read from the file when it is asked for, so here once
+        epochs_done = int(arrays.pop("epochs_done"))
         shapes = {name: tuple(variable.shape) for name, variable in variables.items()}
-        if {name: state[name].shape for name in state.files if name != "epochs_done"} != shapes:
+        if {name: array.shape for name, array in arrays.items()} != shapes:
             raise DataError(
                 f"{short_path(folder / STATE)} holds other networks than these settings build, usually those of "
                 "another version of gan_utils. Rename the folder, and training starts anew."
             )
         for name, variable in variables.items():
-            variable.assign(state[name])
-        return int(state["epochs_done"])
+            variable.assign(arrays[name])
+        return epochs_done
 
 
 def epochs_done(folder):
