@@ -1,6 +1,7 @@
 # make run     execute notebooks 01-05 in order      make test         ruff, unit tests, all notebooks in smoke
 # make lab     JupyterLab on the first notebook      make ablation     from baseline to improved, for notebook 05
 # make bench   measure speed beside other code       make notebooks    refresh the committed outputs
+# make samples images from the trained generator: make samples NUMBER=100 SEED=1
 # make train   training alone, without notebooks; on several machines with MACHINES=host1:12345,host2:12345 INDEX=0
 #
 # Choices: make run EXPERIMENT=brain|knee PROFILE=smoke|quick|full RECIPE=baseline|improved DATA=folder GPU=1
@@ -23,7 +24,7 @@ export GAN_SETTINGS := $(or $(SETTINGS),$(GAN_SETTINGS))
 # TensorFlow's C++ messages go where they hide the output; 0 shows them all.
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: run lab test train ablation notebooks bench
+.PHONY: run lab test train samples ablation notebooks bench
 
 run: $(INSTALLED)
 	@$(RUN_PYTHON) -m gan_utils
@@ -46,6 +47,9 @@ test: $(INSTALLED)
 # The same on every machine, only INDEX differs.
 train: $(INSTALLED)
 	@$(RUN_PYTHON) -m gan_utils.train $(if $(MACHINES),--machines $(MACHINES) --index $(INDEX))
+
+samples: $(INSTALLED)
+	@$(RUN_PYTHON) -m gan_utils.samples $(if $(NUMBER),--number $(NUMBER)) $(if $(SEED),--seed $(SEED))
 
 # From the baseline to the improved recipe one change at a time, two minutes each: about half an hour. It goes on where it
 # was stopped.

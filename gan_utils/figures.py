@@ -35,11 +35,16 @@ def image_grid(images, columns=GRID_COLUMNS, gap=GRID_GAP):
     number, height, width = images.shape
     rows = -(-number // columns)
     grid = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap), 64, np.uint8)
-    levels = np.nan_to_num((images + 1) * 127.5)  # training that has blown up makes NaN, which no picture can hold
-    for index, image in enumerate(np.clip(levels, 0, 255).round().astype(np.uint8)):
+    for index, image in enumerate(grey_levels(images)):
         top, left = index // columns * (height + gap), index % columns * (width + gap)
         grid[top : top + height, left : left + width] = image
     return grid
+
+
+def grey_levels(images):
+    """float -1..1 -> uint8 0..255; what lies outside is cut off."""
+    levels = np.nan_to_num((images + 1) * 127.5)  # training that has blown up makes NaN, which no picture can hold
+    return np.clip(levels, 0, 255).round().astype(np.uint8)
 
 
 def save_image_grid(path, images):
