@@ -2,6 +2,7 @@
 # make lab     JupyterLab on the first notebook      make ablation     from baseline to improved, for notebook 05
 # make bench   measure speed beside other code       make notebooks    refresh the committed outputs
 # make samples images from the trained generator: make samples NUMBER=100 SEED=1
+# make clean   remove what make installed and cached; data and runs stay
 # make train   training alone, without notebooks; on several machines with MACHINES=host1:12345,host2:12345 INDEX=0
 #
 # Choices: make run EXPERIMENT=brain|knee PROFILE=smoke|quick|full RECIPE=baseline|improved DATA=folder GPU=1
@@ -24,7 +25,7 @@ export GAN_SETTINGS := $(or $(SETTINGS),$(GAN_SETTINGS))
 # TensorFlow's C++ messages go where they hide the output; 0 shows them all.
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: run lab test train samples ablation notebooks bench
+.PHONY: run lab test train samples ablation notebooks bench clean
 
 run: $(INSTALLED)
 	@$(RUN_PYTHON) -m gan_utils
@@ -78,4 +79,6 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(RUN_PYTHON) -m pip install --disable-pip-version-check --constraint constraints.txt --editable ".[test$(if $(GPU_WANTED),$(comma)gpu)]"
 	@touch $@
 
-
+clean:
+	rm -rf $(VENV) *.egg-info .pytest_cache .ruff_cache .hypothesis .ipynb_checkpoints */.ipynb_checkpoints
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -14,6 +14,7 @@ from gan_utils.settings import EXPERIMENTS, PROJECT_FOLDER, RECIPES, choose_sett
 
 NOTEBOOKS = sorted((PROJECT_FOLDER / "notebooks").glob("*.ipynb"))
 SHOWCASE = PROJECT_FOLDER / "epoch_images" / "showcase"
+PAGES = [*NOTEBOOKS, *sorted(PROJECT_FOLDER.glob("*.md")), *sorted(PROJECT_FOLDER.glob("[a-z]*/*.md"))]
 NAMES = ["01_explore_data", "02_define_models", "03_train", "04_evaluate", "05_improve_the_gan"]
 
 
@@ -59,14 +60,23 @@ def test_notebook_has_settings_and_no_path_of_one_machine(path):
     assert not re.search(r'"/(home|Users|root|tmp)/', text)
 
 
-@pytest.mark.parametrize("path", [*NOTEBOOKS, PROJECT_FOLDER / "README.md"], ids=[*NAMES, "README"])
-def test_pages_link_to_committed_files(path):
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(PROJECT_FOLDER)))
+def test_pages_link_to_committed_files_and_to_headings_that_exist(path):
     committed = {place.resolve() for place in committed_files()}
-    targets = re.findall(r"\]\(([^)#]+)\)", path.read_text(encoding="utf-8"))
-    local = [target for target in targets if not target.startswith(("http:", "https:"))]
-    assert local
-    for target in local:
-        assert (path.parent / target).resolve() in committed, target
+    targets = re.findall(r"\]\(([^)]+)\)", path.read_text(encoding="utf-8"))
+    for target in targets:
+        if target.startswith(("http:", "https:")):
+            continue
+        name, _, heading = target.partition("#")
+        place = (path.parent / name).resolve() if name else path
+        assert place in committed, target
+        assert not heading or heading in anchors(place), target
+
+
+def anchors(page):
+    """The names under which the headings of a Markdown page can be linked to."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def test_notebooks_and_showcase_are_of_one_run():
@@ -110,6 +120,14 @@ def test_conda_environment_repeats_no_package():
     lines = [line.strip().removeprefix("- ") for line in (PROJECT_FOLDER / "environment.yml").read_text().splitlines()]
     assert not names & {re.split(r"[=<>\s]", line)[0] for line in lines if not line.startswith("#")}
     assert {"-e .[test]", "-c constraints.txt"} <= set(lines)
+
+
+def test_citation_is_of_the_version_that_is_installed():
+    version = tomllib.loads((PROJECT_FOLDER / "pyproject.toml").read_text())["project"]["version"]
+    citation = (PROJECT_FOLDER / "CITATION.cff").read_text()
+    assert f"\nversion: {version}\n" in citation
+    date = re.search(r'date-released: "(.+)"', citation)[1]
+    assert f"\n## {version} ({date})\n" in (PROJECT_FOLDER / "CHANGELOG.md").read_text()
 
 
 def test_every_direct_dependency_has_a_tested_version():
