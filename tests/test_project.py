@@ -73,6 +73,20 @@ def test_pages_link_to_committed_files_and_to_headings_that_exist(path):
         assert not heading or heading in anchors(place), target
 
 
+def test_troubleshooting_quotes_errors_that_the_code_raises():
+    section = (PROJECT_FOLDER / "README.md").read_text(encoding="utf-8").split("## When something goes wrong")[1]
+    quoted = [text for row in re.findall(r"^\| (.*?) \|", section, re.MULTILINE) for text in re.findall("`(.+?)`", row)]
+    sources = "".join(path.read_text(encoding="utf-8") for path in PROJECT_FOLDER.glob("gan_utils/*.py"))
+    sources = re.sub(r'"\n\s+f?"', "", sources) + (PROJECT_FOLDER / "Makefile").read_text(encoding="utf-8")
+    ours = [text for text in quoted if text not in NOT_OUR_WORDS]
+    assert len(ours) > 10
+    assert not [text for text in ours if text not in sources]
+
+
+# What Python and TensorFlow say; what notebooks print of `describe_setup`.
+NOT_OUR_WORDS = {"No module named 'gan_utils'", "I0000", "WARNING: All log messages before absl", "on CPU"}
+
+
 def anchors(page):
     """The names under which the headings of a Markdown page can be linked to."""
     headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
