@@ -4,6 +4,7 @@
 # make samples images from the trained generator: make samples NUMBER=100 SEED=1
 # make clean   remove what make installed and cached; data and runs stay
 # make train   training alone, without notebooks; on several machines with MACHINES=host1:12345,host2:12345 INDEX=0
+# make slices  cut your own volumes into PNG slices: FROM=folder [EXPERIMENT=knee] [TO=data]
 #
 # Choices: make run EXPERIMENT=brain|knee PROFILE=smoke|quick|full RECIPE=baseline|improved DATA=folder GPU=1
 #          SETTINGS="epochs=100 batch_size=32 debug=True output=folder ..."
@@ -25,7 +26,7 @@ export GAN_SETTINGS := $(or $(SETTINGS),$(GAN_SETTINGS))
 # TensorFlow's C++ messages go where they hide the output; 0 shows them all.
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: run lab test train samples ablation notebooks bench clean
+.PHONY: run lab test train samples slices ablation notebooks bench clean
 
 run: $(INSTALLED)
 	@$(RUN_PYTHON) -m gan_utils
@@ -34,6 +35,7 @@ run: $(INSTALLED)
 lab: $(INSTALLED)
 	$(RUN_PYTHON) -m jupyter lab --ServerApp.root_dir="$(CURDIR)" --LabApp.default_url=/lab/tree/notebooks/01_explore_data.ipynb $(LAB_OPTIONS)
 
+# Where chromium is installed, JupyterLab in it, too; the screenshots are in .pytest_cache/d/screenshots.
 test: $(INSTALLED)
 	$(RUN_PYTHON) -m ruff check .
 	$(RUN_PYTHON) -m ruff format --check .
@@ -51,6 +53,11 @@ train: $(INSTALLED)
 
 samples: $(INSTALLED)
 	@$(RUN_PYTHON) -m gan_utils.samples $(if $(NUMBER),--number $(NUMBER)) $(if $(SEED),--seed $(SEED))
+
+# NIfTI or Analyze volumes, one or more a person. It goes on where it was stopped.
+slices: $(if $(FROM),$(INSTALLED))
+	@test -n "$(FROM)" || { echo "Say where the volumes are: make slices FROM=folder [EXPERIMENT=knee] [TO=data]"; exit 2; }
+	@$(RUN_PYTHON) -m gan_utils.volumes "$(FROM)" $(if $(TO),--to "$(TO)")
 
 # From the baseline to the improved recipe one change at a time, two minutes each: about half an hour. It goes on where it
 # was stopped.

@@ -1,0 +1,3 @@
+from gan_utils.volumes.folder import main
+
+main()
