@@ -150,10 +150,10 @@ def write_table(results, path):
         for case, rows in cases.items():
             first = next(iter(rows.values()))
             for contestant, row in rows.items():
-                times = per_second(first) / per_second(row) if unit(first) == unit(row) else 0
+                times = f"{per_second(first) / per_second(row):.2f} x" if unit(first) == unit(row) else "not compared"
                 lines.append(
                     f"| {case} | {contestant} | {row['median']:.3f} | {per_second(row):,.1f} {unit(row)} | "
-                    f"{f'{times:.2f} x' if times and row is not first else ''} | {row['peak_megabytes']:,} |"
+                    f"{'is the first' if row is first else times} | {row['peak_megabytes']:,} |"
                 )
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 

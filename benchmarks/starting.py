@@ -16,7 +16,7 @@ def importing(package):
 
 def simulating(folder):
     """Sixty brains at 128 pixels, made anew in each round."""
-    from gan_utils.simulated_brains import write_simulated_brains
+    from gan_utils.simulation.brains import write_simulated_brains
 
     sets = (Path(folder) / f"set {number}" for number in itertools.count())
     return lambda: write_simulated_brains(next(sets), SIZE, PEOPLE), {"people": PEOPLE}
@@ -26,7 +26,7 @@ def using_again(folder):
     """The same brains, read from disk as notebooks do."""
     from gan_utils.datasets import load_slices
     from gan_utils.settings import choose_settings
-    from gan_utils.simulated_brains import write_simulated_brains
+    from gan_utils.simulation.brains import write_simulated_brains
 
     made = Path(folder) / "used again"
     write_simulated_brains(made, SIZE, PEOPLE)

@@ -5,14 +5,20 @@ import math
 import time
 
 import keras
-import matplotlib.pyplot as plt
 import numpy as np
 from IPython import get_ipython
-from IPython.display import Image, display
+from IPython.display import display
 
 from gan_utils.alarms import alarms_of_epochs, describe_alarms
 from gan_utils.datasets import scale_to_unit_range
-from gan_utils.figures import PICTURE_WIDTH, epoch_image_path, plot_judgements, read_history, save_image_grid
+from gan_utils.figures import (
+    epoch_image_path,
+    plot_judgements,
+    read_history,
+    save_image_grid,
+    show_figure,
+    show_picture,
+)
 from gan_utils.networks import generate_images
 from gan_utils.progress import UpdatingLine, UpdatingMessage, duration, time_left
 from gan_utils.realism import Judge, draw_images
@@ -23,6 +29,10 @@ LOSSES = "generator_loss", "discriminator_loss"
 JUDGED_IMAGES = 64  # in every light judgement
 JUDGED_PROJECTIONS = 128  # enough to see a trend in the sliced Wasserstein distance, at half the price
 JUDGED_FIGURES = "diversity_ratio", "high_frequency_ratio", "nearest_ratio", "swd", "swd_real"
+JUDGEMENTS_IN_WORDS = (
+    "Three graphs over the epochs: both losses; the distance of generated and of training images to held-out people; "
+    "and the diversity, high-frequency and nearest ratios beside the line of real images; thin lines mark alarms"
+)
 
 
 def fixed_latents(settings, images=16):
@@ -336,8 +346,8 @@ class ShowProgress(keras.callbacks.Callback):
             f"{logs['discriminator_loss']:.3f}, SSIM {logs.get('ssim', math.nan):.3f}"
         )
         if get_ipython():
-            path, words = epoch_image_path(self.folder, epoch + 1), f"generated images after epoch {epoch + 1}"
-            picture = Image(filename=path, alt=words, width=PICTURE_WIDTH)
+            words = f"Sixteen generated images after epoch {epoch + 1}"
+            picture = show_picture(epoch_image_path(self.folder, epoch + 1), alt=words)
             self.picture = show_in_place(self.picture, picture)
 
     def on_train_end(self, logs=None):
@@ -395,6 +405,5 @@ class ShowJudgements(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs):
         if not get_ipython() or "swd" not in logs:
             return
-        figure = plot_judgements(read_history(self.folder))
-        self.display = show_in_place(self.display, figure)
-        plt.close(figure)  # else the notebook would show it once more below the cell
+        picture = show_figure(plot_judgements(read_history(self.folder)), alt=JUDGEMENTS_IN_WORDS)
+        self.display = show_in_place(self.display, picture)

@@ -15,7 +15,6 @@ import numpy as np
 import psutil
 import tensorflow as tf
 
-from gan_utils.drawn_knees import write_drawn_knees
 from gan_utils.layouts import (
     AKOA_FOLDER,
     AKOA_TREE,
@@ -31,8 +30,9 @@ from gan_utils.layouts import (
 from gan_utils.png_slices import LABEL_VALUES, check_label_maps, check_size, load_image, opened_image
 from gan_utils.progress import ProgressLine
 from gan_utils.settings import SIMULATED, project_path
-from gan_utils.simulated_brains import write_simulated_brains
-from gan_utils.simulated_files import SIMULATED_MARK
+from gan_utils.simulation.brains import write_simulated_brains
+from gan_utils.simulation.files import SIMULATED_MARK
+from gan_utils.simulation.knees import write_drawn_knees
 
 
 class Layout(NamedTuple):

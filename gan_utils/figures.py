@@ -2,6 +2,9 @@
 
 import inspect
 import textwrap
+from base64 import b64encode
+from html import escape
+from io import BytesIO
 
 import imageio.v3 as imageio
 import matplotlib.pyplot as plt
@@ -18,6 +21,10 @@ GRID_COLUMNS, GRID_GAP = 4, 2  # images in a row, grey pixels between them
 PICTURE_WIDTH = 520  # pixels, of GIFs and in notebooks; larger frames only make a heavier file
 GIF_GREY_LEVELS = 32
 CAPTION_HEIGHT = 16  # pixels
+
+# Blue, vermilion, green and purple of Okabe and Ito, for all graphs: colour-blind readers can tell them apart, and each
+# stands out from white. No two lines of a graph differ in colour alone.
+plt.rcParams["axes.prop_cycle"] = plt.cycler(color=["#0072b2", "#d55e00", "#009e73", "#cc79a7"])
 
 
 def image_grid(images, columns=GRID_COLUMNS, gap=GRID_GAP):
@@ -97,6 +104,65 @@ def few_grey_levels(picture):
     return (np.round(picture / step) * step).astype(np.uint8)
 
 
+class Picture:
+    """A picture in a notebook, with words for those who cannot see it.
+
+    Each viewer takes the form that it can read the words from: JupyterLab 4.6 and nbconvert 7 the HTML, others the
+    image with its metadata. (Of an `IPython.display.Image` the first two leave the words out, and a figure of
+    matplotlib has none.)
+
+    Args:
+        data: bytes of a PNG or GIF file.
+        alt: the words: what the picture shows, in one sentence.
+        width: pixels on the screen; None for those of the file.
+    """
+
+    def __init__(self, data, alt, width=None):
+        self.data = data
+        self.alt = alt
+        self.width = width
+
+    def _repr_mimebundle_(self, include=None, exclude=None):
+        kind = "image/gif" if self.data.startswith(b"GIF") else "image/png"
+        data = b64encode(self.data).decode()
+        attributes = {"alt": self.alt} | ({"width": self.width} if self.width else {})
+        in_html = " ".join(f'{name}="{escape(str(value))}"' for name, value in attributes.items())
+        return {"text/html": f'<img src="data:{kind};base64,{data}" {in_html}>', kind: data}, {kind: attributes}
+
+    def __repr__(self):
+        return self.alt
+
+
+def show_figure(figure, alt):
+    """Show a figure in a notebook, and close it.
+
+    Args:
+        figure: a `matplotlib.figure.Figure`.
+        alt: what it shows, in one sentence, for those who cannot see it.
+
+    Returns:
+        A `Picture`; where the figure has no colour, of grey levels, which is a third as heavy.
+    """
+    drawn, file = BytesIO(), BytesIO()
+    figure.savefig(drawn, facecolor="white")
+    plt.close(figure)
+    picture = Image.open(drawn).convert("RGB")
+    if not np.ptp(np.asarray(picture), axis=-1).any():
+        picture = picture.convert("L").point(lambda level: level // 4 * 4 + level // 64)  # 64 levels
+    picture.save(file, "PNG", optimize=True)
+    return Picture(file.getvalue(), alt)
+
+
+def show_picture(path, alt):
+    """Show a PNG or GIF file in a notebook, as a `Picture`.
+
+    Args:
+        path: the file, a `pathlib.Path`.
+        alt: what it shows, in one sentence, for those who cannot see it.
+    """
+    return Picture(path.read_bytes(), alt, PICTURE_WIDTH)
+
+
 def show_images(images, titles=None, columns=8, size=1.0):
     """A figure of images, each under its title.
 
@@ -147,7 +213,7 @@ def plot_losses(history, path=None):
     figure, axis = plt.subplots(figsize=(7, 4), layout="constrained")
     axis.plot(history["epoch"], history["generator_loss"], "-", label="generator")
     axis.plot(history["epoch"], history["discriminator_loss"], "--", label="discriminator")
-    axis.axhline(2 * np.log(2), color="grey", linestyle=":", linewidth=1, label="discriminator that tosses a coin")
+    axis.axhline(2 * np.log(2), color="black", linestyle=":", linewidth=1, label="discriminator that tosses a coin")
     axis.set(xlabel="epoch", ylabel="mean cross-entropy", title="Losses")
     axis.legend()
     return saved(figure, path)
@@ -209,7 +275,7 @@ def draw_distances(axis, judged):
 def draw_ratios(axis, judged):
     for column, (label, style, color, limit, meaning) in RATIOS.items():
         axis.plot(judged["epoch"], np.clip(judged[column], *RATIO_RANGE), style, color=color, markersize=4, label=label)
-        draw_limit(axis, limit, color, meaning)
+        draw_limit(axis, limit, color, meaning, "bottom" if meaning.startswith("above") else "top")
     axis.axhline(1, color="black", linestyle=":", label="real images")
     axis.set_yscale("log", base=2)
     axis.yaxis.set_major_formatter("{x:g}")
@@ -219,12 +285,10 @@ def draw_ratios(axis, judged):
     axis.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=2)  # inside it would hide lines
 
 
-def draw_limit(axis, value, color, meaning):
-    """A thin line where an alarm goes off."""
+def draw_limit(axis, value, color, meaning, va="bottom"):
+    """A thin line where an alarm goes off, and what that means above it ("bottom" of the text) or below it ("top")."""
     axis.axhline(value, color=color, linewidth=0.8)
-    axis.text(
-        0.99, value, meaning, transform=axis.get_yaxis_transform(), fontsize=7, color="0.3", ha="right", va="bottom"
-    )
+    axis.text(0.99, value, meaning, transform=axis.get_yaxis_transform(), fontsize=7, color="0.3", ha="right", va=va)
 
 
 def plot_step_losses(folder, path=None):

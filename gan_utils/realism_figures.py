@@ -1,11 +1,8 @@
 """Pictures and tables for judging generated images beside real ones; images are float -1..1 (black to white)."""
 
-from io import BytesIO
-
 import matplotlib.pyplot as plt
 import numpy as np
-from IPython import display
-from PIL import Image
+from IPython.display import Markdown
 
 from gan_utils.figures import UNIT_RANGE, interpolation
 from gan_utils.realism import HIGH_FREQUENCY
@@ -22,24 +19,6 @@ FIGURES = {  # as `judge` and `judge_with_inception` call them -> in words, with
 }
 
 
-def grey_picture(figure, alt):
-    """A figure of grey images for a notebook, a third as heavy as one in colour, and with a text that describes it.
-
-    Args:
-        figure: a `matplotlib.figure.Figure`, which is closed.
-        alt: the text, for those who cannot see the picture.
-
-    Returns:
-        An `IPython.display.Image`.
-    """
-    coloured, grey = BytesIO(), BytesIO()
-    figure.savefig(coloured, facecolor="white")
-    plt.close(figure)
-    greys = Image.open(coloured).convert("L").point(lambda level: level // 4 * 4 + level // 64)  # 64 of them
-    greys.save(grey, "PNG", optimize=True)
-    return display.Image(grey.getvalue(), alt=alt)
-
-
 def show_table(header, rows):
     """A table for a notebook.
 
@@ -48,7 +27,7 @@ def show_table(header, rows):
         rows: sequences of one text or number a column.
     """
     lines = [header, ["---"] * len(header), *rows]
-    return display.Markdown("\n".join(f"| {' | '.join(map(str, line))} |" for line in lines))
+    return Markdown("\n".join(f"| {' | '.join(map(str, line))} |" for line in lines))
 
 
 def show_nearest(images, nearest, distances, size=0.8):
@@ -89,7 +68,9 @@ def plot_spectra(spectra):
     for (style, color), (label, (frequencies, power)) in zip(LINES, spectra.items(), strict=False):
         axis.plot(frequencies, power, style, color=color, label=label)
     axis.axvspan(HIGH_FREQUENCY, frequencies[-1], color="grey", alpha=0.12, linewidth=0)
-    axis.axvline(HIGH_FREQUENCY, color="grey", linewidth=1, label="high frequencies: right of this line")
+    axis.axvline(
+        HIGH_FREQUENCY, color="grey", linestyle="-.", linewidth=1, label="high frequencies: right of this line"
+    )
     axis.set(
         yscale="log",
         xlim=(0, frequencies[-1]),

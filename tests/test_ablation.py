@@ -6,10 +6,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from gan_utils import ablation
-from gan_utils.ablation import StopAfter, find_ablation, read_ablation, run_ablation, run_step, train_for
-from gan_utils.ablation_figures import plot_ablation, show_ablation, show_changes, show_failures, show_grids
-from gan_utils.ablation_steps import GROUPS, LENGTH, Step, steps, steps_beside
+from gan_utils.ablation import training as ablation
+from gan_utils.ablation.figures import plot_ablation, show_ablation, show_changes, show_failures, show_grids
+from gan_utils.ablation.steps import GROUPS, LENGTH, Step, steps, steps_beside
+from gan_utils.ablation.training import StopAfter, find_ablation, read_ablation, run_ablation, run_step, train_for
 from gan_utils.datasets import load_slices
 from gan_utils.realism import Judge
 from gan_utils.settings import EXPERIMENTS, IMPROVED, choose_settings

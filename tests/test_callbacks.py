@@ -10,6 +10,7 @@ from gan_utils import callbacks, realism
 from gan_utils.alarms import describe_alarms
 from gan_utils.callbacks import (
     JUDGED_FIGURES,
+    JUDGEMENTS_IN_WORDS,
     JudgeImages,
     ShowAlarms,
     ShowJudgements,
@@ -149,21 +150,24 @@ def test_an_alarm_is_said_when_it_is_raised_and_not_again_until_the_end(tmp_path
 
 
 def test_one_figure_is_drawn_anew_in_judged_epochs_only(tmp_path, monkeypatch):
-    shown = []
+    drawn, shown = [], []
 
     class Display:
-        def update(self, figure):
-            shown.append(figure)
+        def update(self, picture):
+            shown.append(picture)
 
     monkeypatch.setattr(callbacks, "get_ipython", lambda: True)
-    monkeypatch.setattr(callbacks, "display", lambda figure, display_id: shown.append(figure) or Display())
+    monkeypatch.setattr(callbacks, "display", lambda picture, display_id: shown.append(picture) or Display())
+    draw = callbacks.plot_judgements
+    monkeypatch.setattr(callbacks, "plot_judgements", lambda history: drawn.append(draw(history)) or drawn[-1])
     figures = ShowJudgements(tmp_path)
     figures.on_train_begin()
     judged = dict.fromkeys(JUDGED_FIGURES, 1.0)
     for epoch, logs in enumerate((judged, {}, judged)):
         write_history(tmp_path, epoch, **logs)
         figures.on_epoch_end(epoch, logs)
-    assert [len(figure.axes[0].lines[0].get_xdata()) for figure in shown] == [1, 3]
+    assert [len(figure.axes[0].lines[0].get_xdata()) for figure in drawn] == [1, 3]
+    assert [picture.alt for picture in shown] == [JUDGEMENTS_IN_WORDS] * 2
     assert not plt.get_fignums()
 
 

@@ -7,10 +7,10 @@ from PIL import Image
 from conftest import assert_refused, make_akoa_folder, make_oasis_folder, settings_for, train_file
 from gan_utils import datasets
 from gan_utils.datasets import load_slices, scale_to_unit_range, steps_in_epoch, training_batches
-from gan_utils.drawn_knees import write_drawn_knees
 from gan_utils.png_slices import resized
 from gan_utils.settings import choose_settings
-from gan_utils.simulated_brains import write_simulated_brains
+from gan_utils.simulation.brains import write_simulated_brains
+from gan_utils.simulation.knees import write_drawn_knees
 
 SMALL = {"image_size": 32, "generator_input_dim": 4}
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gan_utils import drawn_knees
-from gan_utils.drawn_knees import SLICES_PER_KNEE, draw_knee, write_drawn_knees
+from gan_utils.simulation import knees as drawn_knees
+from gan_utils.simulation.knees import SLICES_PER_KNEE, draw_knee, write_drawn_knees
 
 SIZE = 128
 SHAPE = 114, 130

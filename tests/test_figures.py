@@ -1,4 +1,8 @@
+import io
+from base64 import b64decode
+
 import imageio.v3 as imageio
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from PIL import Image
@@ -15,7 +19,9 @@ from gan_utils.figures import (
     save_image_grid,
     save_progress_gif,
     show_epochs,
+    show_figure,
     show_images,
+    show_picture,
 )
 
 pytestmark = pytest.mark.usefixtures("close_figures")
@@ -125,6 +131,44 @@ def test_images_are_shown_with_fixed_limits():
     limits = [axis.images[0].get_clim() for axis in figure.axes]
     assert limits == [(-1, 1), (0, 255)]
     assert [axis.get_title() for axis in figure.axes] == ["float", "bytes"]
+
+
+def test_figure_is_shown_in_its_colours_with_words():
+    figure, axis = plt.subplots()
+    axis.plot([0, 1], color="red")
+    drawn = io.BytesIO()
+    figure.savefig(drawn)
+    picture = show_figure(figure, alt='A "red" line & more')
+    np.testing.assert_array_equal(Image.open(io.BytesIO(picture.data)), Image.open(drawn).convert("RGB"))
+    data, metadata = picture._repr_mimebundle_()
+    assert data["text/html"] == (
+        f'<img src="data:image/png;base64,{data["image/png"]}" alt="A &quot;red&quot; line &amp; more">'
+    )
+    assert b64decode(data["image/png"]) == picture.data
+    assert metadata == {"image/png": {"alt": 'A "red" line & more'}}
+    assert repr(picture) == 'A "red" line & more'  # where there are no pictures
+    assert not plt.get_fignums()  # else the notebook would show it once more
+
+
+def test_figure_without_colours_is_light():
+    images = np.random.default_rng(0).uniform(-1, 1, (6, 32, 32, 1))
+    coloured = io.BytesIO()
+    show_images(images).savefig(coloured)
+    data = show_figure(show_images(images), alt="noise").data
+    assert len(data) < 0.6 * len(coloured.getvalue())
+    greys, expected = (np.asarray(Image.open(file).convert("L"), int) for file in (io.BytesIO(data), coloured))
+    assert np.abs(greys - expected).max() < 4
+    assert (greys.min(), greys.max()) == (0, 255)
+
+
+def test_files_are_shown_as_they_are(run_folder):
+    png, gif = epoch_image_path(run_folder, 1), save_progress_gif(run_folder, [1, 2])
+    for path, kind in ((png, "png"), (gif, "gif")):
+        picture = show_picture(path, alt="images")
+        assert picture.data == path.read_bytes()
+        data, metadata = picture._repr_mimebundle_()
+        assert f'alt="images" width="{PICTURE_WIDTH}"' in data["text/html"]
+        assert metadata == {f"image/{kind}": {"alt": "images", "width": PICTURE_WIDTH}}
 
 
 def test_epochs_are_shown_with_one_column_each(run_folder):

@@ -9,7 +9,7 @@ from itertools import chain
 import nbformat
 import pytest
 
-from gan_utils.ablation_steps import steps, steps_beside
+from gan_utils.ablation.steps import steps, steps_beside
 from gan_utils.settings import EXPERIMENTS, PROJECT_FOLDER, RECIPES, choose_settings
 
 NOTEBOOKS = sorted((PROJECT_FOLDER / "notebooks").glob("*.ipynb"))

@@ -4,13 +4,14 @@ import importlib.util
 import json
 import subprocess
 import sys
-from base64 import b64encode
 
+import matplotlib.pyplot as plt
 import nbformat
 import pytest
 from nbclient.exceptions import CellExecutionError
 
 from gan_utils.__main__ import drop_tensorflow_log, run_notebook
+from gan_utils.figures import show_figure, show_picture
 from gan_utils.progress import ProgressLine, duration
 from gan_utils.settings import PROJECT_FOLDER
 
@@ -128,6 +129,12 @@ def publish_run(monkeypatch, tmp_path):
     return module
 
 
+def shown(picture):
+    """The output that a notebook saves of a `Picture`."""
+    data, metadata = picture._repr_mimebundle_()
+    return nbformat.v4.new_output("display_data", data={**data, "text/plain": repr(picture)}, metadata=metadata)
+
+
 def make_finished_run(publish_run, project, simulated, name="brain-baseline-quick"):
     folder = project / "epoch_images" / name
     (folder / "notebooks").mkdir(parents=True)
@@ -138,11 +145,13 @@ def make_finished_run(publish_run, project, simulated, name="brain-baseline-quic
     (folder / "history.csv").write_text("epoch,ssim\n" + "".join(f"{epoch},0.5\n" for epoch in range(1, 31)))
     for epoch in range(1, 31):
         (folder / f"image_at_epoch_{epoch:04d}.png").write_text(str(epoch))
-    gif = b64encode(b"model_progress.gif").decode()  # what the file of that name holds
-    gif = nbformat.v4.new_output("display_data", data={"image/gif": gif, "text/plain": "<Image>"})
-    cells = [nbformat.v4.new_code_cell("Image(gif)", execution_count=1, outputs=[gif])]
+    (folder / "model_progress.gif").write_bytes(b"GIF of a run")
+    picture = show_picture(folder / "model_progress.gif", alt="Heads & fog")
+    figure, _ = plt.subplots()
+    outputs = [shown(picture), shown(show_figure(figure, alt="A figure"))]
+    cells = [nbformat.v4.new_code_cell("show_picture(gif)", execution_count=1, outputs=outputs)]
     nbformat.write(nbformat.v4.new_notebook(cells=cells), folder / "notebooks" / "03_train.ipynb")
-    cells = [nbformat.v4.new_code_cell("Image(gif)"), nbformat.v4.new_markdown_cell("edited since")]
+    cells = [nbformat.v4.new_code_cell("show_picture(gif)"), nbformat.v4.new_markdown_cell("edited since")]
     nbformat.write(nbformat.v4.new_notebook(cells=cells), project / "notebooks" / "03_train.ipynb")
 
 
@@ -154,7 +163,9 @@ def test_published_run_is_light(publish_run, tmp_path):
     assert epochs == [1, 2, 3, 10, 25, 30]
     published = (tmp_path / "notebooks" / "03_train.ipynb").read_text()
     assert "image/gif" not in published
-    assert "../epoch_images/showcase/brain-baseline-quick/model_progress.gif" in published
+    assert "![Heads & fog](../epoch_images/showcase/brain-baseline-quick/model_progress.gif)" in published
+    assert "text/html" not in published
+    assert '"alt": "A figure"' in published
     assert "edited since" in published
 
 
@@ -180,7 +191,7 @@ def test_published_ablation_takes_the_place_of_the_one_before(publish_run, tmp_p
 
 def test_outputs_of_other_code_are_not_published(publish_run, tmp_path):
     make_finished_run(publish_run, tmp_path, simulated=True)
-    write_notebook(tmp_path / "notebooks" / "03_train.ipynb", "Image(other_gif)")
+    write_notebook(tmp_path / "notebooks" / "03_train.ipynb", "show_picture(other_gif)")
     with pytest.raises(SystemExit, match="run it again"):
         publish_run.main("brain-baseline-quick")
     assert "image/gif" not in (tmp_path / "notebooks" / "03_train.ipynb").read_text()

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gan_utils import simulated_brains
-from gan_utils.simulated_brains import SLICES_PER_PERSON, simulate_brain, write_simulated_brains
+from gan_utils.simulation import brains as simulated_brains
+from gan_utils.simulation.brains import SLICES_PER_PERSON, simulate_brain, write_simulated_brains
 
 SIZE = 64
 

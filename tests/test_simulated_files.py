@@ -2,8 +2,8 @@
 
 import pytest
 
-from gan_utils.drawn_knees import write_drawn_knees
-from gan_utils.simulated_brains import write_simulated_brains
+from gan_utils.simulation.brains import write_simulated_brains
+from gan_utils.simulation.knees import write_drawn_knees
 
 both = pytest.mark.parametrize("write", [write_simulated_brains, write_drawn_knees])
 

@@ -72,7 +72,7 @@ def with_outputs(path, executed_path, name):
     if not executed_path.exists():
         sys.exit(f"{name} has no executed {path.name}: make the run with `make run`")
     notebook, executed = (nbformat.read(place, as_version=4) for place in (path, executed_path))
-    link_gifs(executed, executed_path.parents[1], f"../epoch_images/showcase/{name}")
+    lighten(executed, executed_path.parents[1], f"../epoch_images/showcase/{name}")
     cells, done = ([cell for cell in book.cells if cell.cell_type == "code"] for book in (notebook, executed))
     if [cell.source for cell in cells] != [cell.source for cell in done]:
         sys.exit(f"the code of {path.name} has changed since the run: run it again")
@@ -81,16 +81,21 @@ def with_outputs(path, executed_path, name):
     return path, notebook
 
 
-def link_gifs(notebook, run_folder, showcase):
-    """Replace GIFs in outputs by a link to the showcase: with megabytes inside, GitHub shows no notebook."""
+def lighten(notebook, run_folder, showcase):
+    """Keep each picture once, as an image with its words in the metadata, and GIFs as links to the showcase.
+
+    A run's notebook holds each picture as HTML, too, for JupyterLab. With megabytes inside, GitHub shows no notebook.
+    """
     names = {path.read_bytes(): path.name for path in run_folder.glob("*.gif")}
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
-            if "image/gif" in output.get("data", {}):
-                name = names[b64decode(output.data["image/gif"])]
-                words = output.metadata.get("image/gif", {}).get("alt", name)
-                output.data = {"text/markdown": f"![{words}]({showcase}/{name})", "text/plain": name}
+            data = output.get("data", {})
+            if "image/gif" in data:
+                name, words = names[b64decode(data["image/gif"])], output.metadata["image/gif"]["alt"]
+                output.data = {"text/markdown": f"![{words}]({showcase}/{name})", "text/plain": words}
                 output.metadata = {}
+            elif "image/png" in data:
+                data.pop("text/html", None)
 
 
 if __name__ == "__main__":

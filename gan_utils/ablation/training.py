@@ -16,7 +16,7 @@ from functools import partial
 import keras
 import numpy as np
 
-from gan_utils.ablation_steps import steps, steps_beside
+from gan_utils.ablation.steps import steps, steps_beside
 from gan_utils.alarms import alarms
 from gan_utils.callbacks import fixed_latents
 from gan_utils.datasets import load_slices, training_batches

@@ -7,7 +7,7 @@ import imageio.v3 as imageio
 import matplotlib.pyplot as plt
 import numpy as np
 
-from gan_utils.ablation_steps import differing
+from gan_utils.ablation.steps import differing
 from gan_utils.figures import BYTE_RANGE, GRID_COLUMNS, GRID_GAP
 from gan_utils.realism_figures import show_table
 
@@ -108,7 +108,7 @@ def show_ablation(rows):
         )
         for row in rows
     ]
-    return show_table(header, [*cells, ("held-out real people", "", "", "", *figures_of(rows[0], "_real"))])
+    return show_table(header, [*cells, ("held-out real people", "none", "none", "none", *figures_of(rows[0], "_real"))])
 
 
 def changes_of(row):
@@ -117,7 +117,7 @@ def changes_of(row):
 
 
 def listed(settings):
-    return ", ".join(f"{name} {value}" for name, value in settings.items())
+    return ", ".join(f"{name} {value}" for name, value in settings.items()) or "nothing"
 
 
 def figures_of(row, which=""):

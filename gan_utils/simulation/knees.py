@@ -24,7 +24,7 @@ from PIL import Image
 from scipy import ndimage, sparse
 
 from gan_utils.layouts import AKOA_FOLDER
-from gan_utils.simulated_files import new_set, run_all
+from gan_utils.simulation.files import new_set, run_all
 
 SLICES_PER_KNEE = 40
 SLICE_STEP = 1.2  # mm between neighbouring slices
@@ -94,7 +94,7 @@ FIELD_CENTRE, FIELD_EXTENT = (34, 0, 0), (80, 124, 136)  # mm: all that a shifte
 
 SIMULATED_TEXT = """DRAWN knees. No picture here shows a real person.
 
-Drawn by gan_utils/drawn_knees.py of the DCGAN tutorial from tables and random numbers, without any scan:
+Drawn by gan_utils/simulation/knees.py of the DCGAN tutorial from tables and random numbers, without any scan:
 write_drawn_knees(folder, image_size={size}, patients={patients}, seed={seed})
 Named like the AKOA slices: AKOA_Analysis/OAI..._BaseLine_..._de3d1_SAG_3D_DESS_WE_....nii.gz_....png.
 This folder may be deleted; the tutorial makes it anew when it needs it.

@@ -1,6 +1,6 @@
 """How simulated sets are written: all or nothing, two pictures at a time, with a note saying what they are.
 
-Used by simulated_brains.py and drawn_knees.py.
+Used by brains.py and knees.py.
 """
 
 import shutil

@@ -23,7 +23,7 @@ from scipy import ndimage, sparse
 from scipy.spatial.transform import Rotation
 
 from gan_utils.layouts import OASIS_FOLDER, OASIS_SPLITS
-from gan_utils.simulated_files import new_set, run_all
+from gan_utils.simulation.files import new_set, run_all
 
 SLICES_PER_PERSON = 32
 SLICE_STEP = 1.25  # mm between neighbouring slices
@@ -35,7 +35,7 @@ FINE_SIZE = 128  # px; smaller pictures are averaged from one of twice the size,
 
 SIMULATED_TEXT = """SIMULATED brain slices. No picture here shows a real person.
 
-Made by gan_utils/simulated_brains.py of the DCGAN tutorial from the MNI152 tissue maps in nilearn:
+Made by gan_utils/simulation/brains.py of the DCGAN tutorial from the MNI152 tissue maps in nilearn:
 write_simulated_brains(folder, image_size={size}, people={people}, seed={seed})
 Laid out like the OASIS PNG slices: keras_png_slices_data/keras_png_slices_{{train,validate,test}}.
 This folder may be deleted; the tutorial makes it anew when it needs it.

@@ -1,0 +1,3 @@
+from gan_utils.ablation.training import main
+
+main()
