@@ -477,7 +477,7 @@ def test_bad_volumes_do_not_stop_the_others(source, tmp_path, monkeypatch, capsy
     assert end.value.code == 1
     said = capsys.readouterr()
     assert "4 volumes of 4 people" in said.out
-    assert "2 volumes could not be cut" in said.err
+    assert "Volumes that could not be cut: 2" in said.err
     assert "sub-02_T1w.nii.gz cannot be read" in said.err
     assert "Not there, because none of their volumes could be cut: sub-02, sub-06" in said.err
     assert all(list_oasis_splits(tmp_path / "data" / "keras_png_slices_data").values())  # no split is empty

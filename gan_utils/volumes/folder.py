@@ -220,7 +220,7 @@ def report(folder, rows, experiment, to, failures, everyone):
     shares = f" ({', '.join(f'{splits[split]} {split}' for split in OASIS_SPLITS)})" if experiment == "brain" else ""
     print(f"{short_path(folder)} holds {len(done)} volumes of {len(people)} people{shares}.")
     if failures:
-        print(f"\n{len(failures)} volumes could not be cut:", *failures.values(), sep="\n  ", file=sys.stderr)
+        print(f"\nVolumes that could not be cut: {len(failures)}", *failures.values(), sep="\n  ", file=sys.stderr)
     if missing := sorted(everyone - people.keys()):
         print(f"Not there, because none of their volumes could be cut: {listed(missing)}.", file=sys.stderr)
     if len(people) < 3:
