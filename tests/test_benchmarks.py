@@ -16,7 +16,7 @@ def test_contestants_take_turns_and_the_table_says_who_was_faster(tmp_path):
     write_table({**results, "results": {"start": {"imports": json.loads(json.dumps(rows))}}}, tmp_path / "results.md")
     table = (tmp_path / "results.md").read_text()
     assert "on a machine, 2026-11-23, commit abc; numpy 2." in table
-    assert "| imports | import json | 0.500 | 2.0 times |  |" in table
+    assert "| imports | import json | 0.500 | 2.0 times | is the first |" in table
     assert "| imports | import sys | 1.000 | 1.0 times | 2.00 x |" in table
 
 
