@@ -275,7 +275,7 @@ def draw_distances(axis, judged):
 def draw_ratios(axis, judged):
     for column, (label, style, color, limit, meaning) in RATIOS.items():
         axis.plot(judged["epoch"], np.clip(judged[column], *RATIO_RANGE), style, color=color, markersize=4, label=label)
-        draw_limit(axis, limit, color, meaning, "bottom" if meaning.startswith("above") else "top")
+        draw_limit(axis, limit, color, meaning, "bottom" if limit > 1 else "top")
     axis.axhline(1, color="black", linestyle=":", label="real images")
     axis.set_yscale("log", base=2)
     axis.yaxis.set_major_formatter("{x:g}")

@@ -6,7 +6,10 @@ from PIL import Image
 
 from gan_utils.datasets import load_slices
 from gan_utils.layouts import OASIS_SPLITS, DataError
-from gan_utils.settings import choose_settings
+from gan_utils.settings import PROJECT_FOLDER, choose_settings
+
+NOTEBOOKS = sorted((PROJECT_FOLDER / "notebooks").glob("*.ipynb"))
+PAGES = [page for place in ("", "[a-z]*/", "*/showcase/") for page in sorted(PROJECT_FOLDER.glob(f"{place}*.md"))]
 
 # No deadline: how long an example takes depends on the machine. The same examples in every run.
 hypothesis.settings.register_profile("tutorial", deadline=None, derandomize=True)

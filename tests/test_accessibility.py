@@ -10,15 +10,12 @@ import pytest
 from matplotlib.colors import to_rgb
 from test_ablation import made_up_row
 
+from conftest import NOTEBOOKS, PAGES
 from gan_utils.ablation.figures import plot_ablation, show_ablation
 from gan_utils.figures import plot_judgements, plot_losses, plot_ssim, plot_step_losses, read_history
 from gan_utils.realism_figures import plot_people, plot_spectra
 from gan_utils.settings import PROJECT_FOLDER
 
-NOTEBOOKS = sorted((PROJECT_FOLDER / "notebooks").glob("*.ipynb"))
-PAGES = [
-    path for pattern in ("*.md", "[a-z]*/*.md", "*/showcase/*.md") for path in sorted(PROJECT_FOLDER.glob(pattern))
-]
 TEXTS = [*PAGES, *NOTEBOOKS]
 IDS = [str(path.relative_to(PROJECT_FOLDER)) for path in TEXTS]
 

@@ -20,11 +20,11 @@ import playwright.sync_api
 import psutil
 import pytest
 
+from conftest import NOTEBOOKS
 from gan_utils.__main__ import is_tensorflow_log
 from gan_utils.settings import PROJECT_FOLDER
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-NOTEBOOKS = sorted((PROJECT_FOLDER / "notebooks").glob("*.ipynb"))
 EPOCHS = 4  # so that the display of training and the GIF have something to show
 SECONDS_TO_START = 120
 SECONDS_A_NOTEBOOK = 600  # only so that it ends at all where something hangs

@@ -9,12 +9,11 @@ from itertools import chain
 import nbformat
 import pytest
 
+from conftest import NOTEBOOKS, PAGES
 from gan_utils.ablation.steps import steps, steps_beside
 from gan_utils.settings import EXPERIMENTS, PROJECT_FOLDER, RECIPES, choose_settings
 
-NOTEBOOKS = sorted((PROJECT_FOLDER / "notebooks").glob("*.ipynb"))
 SHOWCASE = PROJECT_FOLDER / "epoch_images" / "showcase"
-PAGES = [*NOTEBOOKS, *sorted(PROJECT_FOLDER.glob("*.md")), *sorted(PROJECT_FOLDER.glob("[a-z]*/*.md"))]
 NAMES = ["01_explore_data", "02_define_models", "03_train", "04_evaluate", "05_improve_the_gan"]
 
 
@@ -60,7 +59,7 @@ def test_notebook_has_settings_and_no_path_of_one_machine(path):
     assert not re.search(r'"/(home|Users|root|tmp)/', text)
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(PROJECT_FOLDER)))
+@pytest.mark.parametrize("path", [*NOTEBOOKS, *PAGES], ids=lambda path: str(path.relative_to(PROJECT_FOLDER)))
 def test_pages_link_to_committed_files_and_to_headings_that_exist(path):
     committed = {place.resolve() for place in committed_files()}
     targets = re.findall(r"\]\(([^)]+)\)", path.read_text(encoding="utf-8"))

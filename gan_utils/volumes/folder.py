@@ -110,26 +110,19 @@ def cut_folder(source, experiment, to):
         # People come in an order that follows from their names alone and says nothing of them. A split is chosen once a
         # volume was cut, so that none is empty because its only person could not be read.
         for done, volume in enumerate(sorted(volumes, key=lambda volume: (chance(people[volume]), volume)), start=1):
-            row = known.get(volume)
-            if row and row.bytes != size_of(source / volume):
-                failures[volume] = (
-                    f"{source / volume} is another file than the one of this name in {short_path(folder / PEOPLE)}. "
-                    "Cut other people into another folder (TO). If the same volume was corrected, write "
-                    f"{size_of(source / volume)} as its bytes there, and delete its slices ({row.name}{row.first}...)."
-                )
-            elif not row or not all(path.exists() for path in slice_paths(folder, row, experiment)):
-                try:
-                    row = row or new_row(
-                        source, volume, people[volume], numbers[people[volume]], rows, len(everyone), experiment
-                    )
+            row, person = known.get(volume), people[volume]
+            try:
+                if row:
+                    check_same_file(source, row, folder)
+                if not row or not is_cut(folder, row, experiment):
+                    row = row or new_row(source, volume, person, numbers[person], rows, len(everyone), experiment)
                     slices = cut_volume(source / volume, experiment)
-                except DataError as error:
-                    failures[volume] = str(error)
-                else:
                     if volume not in known:  # noted first: whatever happens next, its slices are those of this person
                         rows.append(row)
                         write_people(folder, rows)
                     write_slices(slices, slice_paths(folder, row, experiment))
+            except DataError as error:
+                failures[volume] = str(error)
             progress.update(done, len(volumes))
     report(folder, rows, experiment, to, failures, everyone)
     return failures
@@ -192,6 +185,22 @@ def write_people(folder, rows):
         csv.writer(file, lineterminator="\n").writerows([Row._fields, *rows])
 
 
+def check_same_file(source, row, folder):
+    """Raise DataError where the volume of a `Row` has another size than when it was cut."""
+    path = source / row.volume
+    if row.bytes != size_of(path):
+        raise DataError(
+            f"{path} is another file than the one of this name in {short_path(folder / PEOPLE)}. Cut other people into "
+            f"another folder (TO). If the same volume was corrected, write {size_of(path)} as its bytes there, and "
+            f"delete its slices ({row.name}{row.first}...)."
+        )
+
+
+def is_cut(folder, row, experiment):
+    """Whether all slices of a volume are there."""
+    return all(path.exists() for path in slice_paths(folder, row, experiment))
+
+
 def slice_paths(folder, row, experiment):
     """Where the slices of a volume lie, in the order of `cut_volume`."""
     place = folder / OASIS_SPLITS[row.split] if row.split else folder
@@ -214,7 +223,7 @@ def write_slices(slices, paths):
 
 def report(folder, rows, experiment, to, failures, everyone):
     """Print what was cut and what was not, and how to go on."""
-    done = [row for row in rows if all(path.exists() for path in slice_paths(folder, row, experiment))]
+    done = [row for row in rows if is_cut(folder, row, experiment)]
     people = {row.person: row for row in done}
     splits = Counter(row.split for row in people.values())
     shares = f" ({', '.join(f'{splits[split]} {split}' for split in OASIS_SPLITS)})" if experiment == "brain" else ""
