@@ -1,13 +1,13 @@
 # make run     execute notebooks 01-05 in order      make test         ruff, unit tests, all notebooks in smoke
 # make lab     JupyterLab on the first notebook      make ablation     from baseline to improved, for notebook 05
 # make bench   measure speed beside other code       make notebooks    refresh the committed outputs
-# make samples images from the trained generator: make samples NUMBER=100 SEED=1
+# make samples export images from the trained generator: make samples NUMBER=100 SEED=1
 # make clean   remove what make installed and cached; data and runs stay
-# make train   training alone, without notebooks; on several machines with MACHINES=host1:12345,host2:12345 INDEX=0
+# make train   command-line training; on several machines with MACHINES=host1:12345,host2:12345 INDEX=0
 # make slices  cut your own volumes into PNG slices: FROM=folder [EXPERIMENT=knee] [TO=data]
 #
-# Choices: make run EXPERIMENT=brain|knee PROFILE=smoke|quick|full RECIPE=baseline|improved DATA=folder GPU=1
-#          SETTINGS="epochs=100 batch_size=32 debug=True output=folder ..."
+# Choices: make run EXPERIMENT=brain|knee PROFILE=smoke|quick|full RECIPE=baseline|improved DATA=folder|phantoms
+#          GPU=1 SETTINGS="epochs=100 batch_size=32 debug=True output=folder ..."
 # Each target makes .venv and installs what is missing; a second call reuses it.
 
 PYTHON ?= python3
@@ -23,13 +23,13 @@ export GAN_PROFILE := $(or $(PROFILE),$(GAN_PROFILE))
 export GAN_RECIPE := $(or $(RECIPE),$(GAN_RECIPE))
 export GAN_DATA := $(or $(DATA),$(GAN_DATA))
 export GAN_SETTINGS := $(or $(SETTINGS),$(GAN_SETTINGS))
-# TensorFlow's C++ messages go where they hide the output; 0 shows them all.
+# TensorFlow's C++ messages would hide the output; 0 shows them all.
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 .PHONY: run lab test train samples slices ablation notebooks bench clean
 
 run: $(INSTALLED)
-	@$(RUN_PYTHON) -m gan_utils
+	@$(RUN_PYTHON) -m scripts.run_notebooks
 
 # The root is the top folder, not notebooks/: the notebooks show pictures from epoch_images/.
 lab: $(INSTALLED)
@@ -42,36 +42,36 @@ test: $(INSTALLED)
 	$(RUN_PYTHON) -m pytest tests
 	rm -rf $(VENV)/tested_runs
 	for experiment in brain knee; do \
-		GAN_EXPERIMENT=$$experiment GAN_PROFILE=smoke GAN_RECIPE=baseline GAN_DATA=simulated GAN_SETTINGS= \
+		GAN_EXPERIMENT=$$experiment GAN_PROFILE=smoke GAN_RECIPE=baseline GAN_DATA=phantoms GAN_SETTINGS= \
 		GAN_OUTPUT=$(VENV)/tested_runs \
 		$(RUN_PYTHON) -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=300 notebooks || exit 1; \
 	done
 
 # The same on every machine, only INDEX differs.
 train: $(INSTALLED)
-	@$(RUN_PYTHON) -m gan_utils.train $(if $(MACHINES),--machines $(MACHINES) --index $(INDEX))
+	@$(RUN_PYTHON) -m scripts.train$(if $(MACHINES),_on_several_machines --machines $(MACHINES) --index $(INDEX))
 
 samples: $(INSTALLED)
-	@$(RUN_PYTHON) -m gan_utils.samples $(if $(NUMBER),--number $(NUMBER)) $(if $(SEED),--seed $(SEED))
+	@$(RUN_PYTHON) -m scripts.export_images $(if $(NUMBER),--number $(NUMBER)) $(if $(SEED),--seed $(SEED))
 
-# NIfTI or Analyze volumes, one or more a person. It goes on where it was stopped.
+# NIfTI or Analyze volumes, one or more a subject. It continues where it was stopped.
 slices: $(if $(FROM),$(INSTALLED))
 	@test -n "$(FROM)" || { echo "Say where the volumes are: make slices FROM=folder [EXPERIMENT=knee] [TO=data]"; exit 2; }
-	@$(RUN_PYTHON) -m gan_utils.volumes "$(FROM)" $(if $(TO),--to "$(TO)")
+	@$(RUN_PYTHON) -m scripts.cut_volumes "$(FROM)" $(if $(TO),--to "$(TO)")
 
-# From the baseline to the improved recipe one change at a time, two minutes each: about half an hour. It goes on where it
+# From the baseline to the improved recipe one change at a time, two minutes each: about half an hour. It continues where it
 # was stopped.
 ablation: $(INSTALLED)
-	@$(RUN_PYTHON) -m gan_utils.ablation
+	@$(RUN_PYTHON) -m scripts.ablation
 
-# A quick run of each experiment and recipe on simulated people. The pictures of all four are then committed, and the
+# A quick run of each experiment and recipe on digital phantoms. The pictures of all four are then committed, and the
 # notebooks as run with the brains' baseline.
 notebooks: $(INSTALLED)
 	@for run in "brain improved" "knee improved" "knee baseline" "brain baseline"; do \
 		set -- $$run; \
-		GAN_EXPERIMENT=$$1 GAN_PROFILE=quick GAN_RECIPE=$$2 GAN_DATA=simulated GAN_SETTINGS= GAN_OUTPUT= \
-		$(RUN_PYTHON) -m gan_utils && \
-		$(RUN_PYTHON) tools/publish_run.py $$1-$$2-quick || exit 1; \
+		GAN_EXPERIMENT=$$1 GAN_PROFILE=quick GAN_RECIPE=$$2 GAN_DATA=phantoms GAN_SETTINGS= GAN_OUTPUT= \
+		$(RUN_PYTHON) -m scripts.run_notebooks && \
+		$(RUN_PYTHON) -m scripts.publish_run $$1-$$2-quick || exit 1; \
 	done
 
 # Side by side with TensorFlow's tutorial, PyTorch and others: half an hour on two cores. BENCH names single ones.

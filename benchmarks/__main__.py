@@ -12,8 +12,9 @@ from pathlib import Path
 from benchmarks import growth, large_data, loading, ssim_pairs
 from benchmarks.side_by_side import compare
 from benchmarks.training_steps import all_contestants
-from gan_utils.devices import usable_cores
-from gan_utils.runs import commit, read_json, write_json
+from gan_utils import read_json, write_json
+from gan_utils.fast import usable_cores
+from gan_utils.run_folder import commit
 
 HERE = Path(__file__).parent
 PACKAGES = "tensorflow", "keras", "torch", "numpy", "scikit-image", "pillow"
@@ -46,7 +47,10 @@ def epoch(folder):
             {"recipe": "baseline", "folder": folder},
         ),
         "bare steps on one batch": ("whole_epochs:bare_steps", {"recipe": "baseline"}),
-        "loading and preparing, once a run": ("whole_epochs:preparing", {"recipe": "baseline", "folder": folder}),
+        "loading and getting ready, once a run": (
+            "whole_epochs:getting_ready",
+            {"recipe": "baseline", "folder": folder},
+        ),
     }
     return {"brain, 64 px": compare(contestants, rounds=4)}
 
@@ -69,9 +73,9 @@ def recipe(folder):
 def ssim(folder):
     """SSIM of all pairs of 16 images and many others, 256x256."""
     rows = compare(ssim_pairs.CONTESTANTS, rounds=3)
-    figures = [row.pop("ssim") for row in rows.values()]
-    for row, others in zip(rows.values(), figures, strict=True):
-        row["largest_difference"] = max(abs(one - other) for one, other in zip(figures[0], others, strict=True))
+    values = [row.pop("ssim") for row in rows.values()]
+    for row, others in zip(rows.values(), values, strict=True):
+        row["largest_difference"] = max(abs(one - other) for one, other in zip(values[0], others, strict=True))
         if row["largest_difference"] > 1e-5:
             raise RuntimeError(f"SSIM differs by {row['largest_difference']:.1e} between contestants")
     return {"256 px": rows}
@@ -91,24 +95,21 @@ def load(folder):
 
 def memory(folder):
     """A run on 20,064 slices of 256x256: loading, all callbacks, ten steps of the improved recipe."""
-    data = large_data.make_people(folder)
-    contestants = {
-        f"images {where}": ("large_data:training", {"data": data, "images_on_disk": on_disk, "folder": folder})
-        for where, on_disk in (("in memory", False), ("on disk", True))
-    }
+    data = large_data.make_subjects(folder)
+    contestants = {"images in memory": ("large_data:training", {"data": data, "folder": folder})}
     return {"20,064 PNG": compare(contestants, rounds=1, warm_ups=0)}
 
 
 def start(folder):
     """What comes before training."""
-    people = {
-        "60 brains at 128 px, made": ("starting:simulating", {"folder": f"{folder}/made"}),
-        "60 brains at 128 px, read again": ("starting:using_again", {"folder": folder}),
+    phantoms = {
+        "60 brains at 128 px, made": ("starting:making_phantoms", {"folder": f"{folder}/made"}),
+        "60 brains at 128 px, loaded": ("starting:loading_phantoms", {"folder": folder}),
     }
     imports = {
         f"import {package}": ("starting:importing", {"package": package}) for package in ("gan_utils", "tensorflow")
     }
-    return {"simulated people": compare(people, rounds=3), "imports": compare(imports)}
+    return {"digital phantoms": compare(phantoms, rounds=3), "imports": compare(imports)}
 
 
 def grow(folder):
@@ -159,8 +160,8 @@ def write_table(results, path):
 
 
 def unit(row):
-    """What a contestant works through: images, pairs or people; else it is just done so many times."""
-    return next((name for name in ("images", "pairs", "people") if name in row), "times")
+    """What a contestant works through: images, pairs or subjects; else it is just done so many times."""
+    return next((name for name in ("images", "pairs", "subjects") if name in row), "times")
 
 
 def per_second(row):

@@ -12,17 +12,17 @@ RECIPES = {"baseline": "o-", "improved": "s--"}
 def training_on(number, recipe):
     """Steps of 16 out of so many images of 64 pixels, through the batches that notebook 3 trains on."""
     from benchmarks.training_steps import STEPS, settings_of
-    from gan_utils.datasets import training_batches
-    from gan_utils.dcgan import build_gan
+    from gan_utils.data import training_batches
+    from gan_utils.gan import build_gan
 
     settings = settings_of("brain", 64, recipe)
-    gan = build_gan(settings)
+    model = build_gan(settings)
     images = np.random.default_rng(1).integers(0, 256, (number, 64, 64, 1), dtype=np.uint8)
     batches = training_batches(images, settings)
     steps = STEPS[64]
 
     def work():
-        gan.fit(batches, steps_per_epoch=steps, shuffle=False, verbose=0)
+        model.fit(batches, steps_per_epoch=steps, shuffle=False, verbose=0)
 
     return work, {"images": steps * settings.batch_size}
 

@@ -24,7 +24,7 @@ class DoubleSize(nn.ConvTranspose2d):
         )
 
 
-def build_networks(settings):
+def build_pair(settings):
     """(generator, discriminator) with as many weights as those of gan_utils."""
     if settings.experiment == "brain":
         return brain_generator(settings), brain_discriminator(settings)

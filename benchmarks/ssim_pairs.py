@@ -10,11 +10,11 @@ def two_sets():
     """Float images (number, 256, 256, 1), -1..1, of smooth noise with fine grain."""
     from scipy.ndimage import gaussian_filter
 
-    draw = np.random.default_rng(1)
+    rng = np.random.default_rng(1)
     sets = []
     for number in (IMAGES, OTHERS):
-        smooth = gaussian_filter(draw.standard_normal((number, SIZE, SIZE), np.float32), (0, 3, 3))
-        grain = 0.05 * draw.standard_normal((number, SIZE, SIZE), np.float32)
+        smooth = gaussian_filter(rng.standard_normal((number, SIZE, SIZE), np.float32), (0, 3, 3))
+        grain = 0.05 * rng.standard_normal((number, SIZE, SIZE), np.float32)
         sets.append(np.clip(smooth / (3 * smooth.std()) + grain, -1, 1)[..., None])
     return sets
 
@@ -25,7 +25,7 @@ def contestant(of_pairs, others):
 
 
 def by_gan_utils():
-    from gan_utils.similarity import ssim_all_pairs
+    from gan_utils.features import ssim_all_pairs
 
     first, second = two_sets()
     return contestant(lambda others: ssim_all_pairs(first, second[:others]), OTHERS)

@@ -1,11 +1,11 @@
-"""What comes before training: importing the package, and making the simulated people."""
+"""What comes before training: importing the package, and making the digital phantoms."""
 
 import itertools
 import subprocess
 import sys
 from pathlib import Path
 
-PEOPLE, SIZE = 60, 128
+SUBJECTS, SIZE = 60, 128
 
 
 def importing(package):
@@ -14,21 +14,21 @@ def importing(package):
     return lambda: subprocess.run(command, check=True, capture_output=True), {}
 
 
-def simulating(folder):
+def making_phantoms(folder):
     """Sixty brains at 128 pixels, made anew in each round."""
-    from gan_utils.simulation.brains import write_simulated_brains
+    from prepare.brain_phantom import write_brain_phantoms
 
     sets = (Path(folder) / f"set {number}" for number in itertools.count())
-    return lambda: write_simulated_brains(next(sets), SIZE, PEOPLE), {"people": PEOPLE}
+    return lambda: write_brain_phantoms(next(sets), SIZE, SUBJECTS), {"subjects": SUBJECTS}
 
 
-def using_again(folder):
-    """The same brains, read from disk as notebooks do."""
-    from gan_utils.datasets import load_slices
+def loading_phantoms(folder):
+    """The same brains, loaded as notebooks do."""
+    from gan_utils.data import load
     from gan_utils.settings import choose_settings
-    from gan_utils.simulation.brains import write_simulated_brains
+    from prepare.brain_phantom import write_brain_phantoms
 
-    made = Path(folder) / "used again"
-    write_simulated_brains(made, SIZE, PEOPLE)
+    made = Path(folder) / "loaded"
+    write_brain_phantoms(made, SIZE, SUBJECTS)
     settings = choose_settings("brain", "full", image_size=SIZE, generator_input_dim=16, data=made)
-    return lambda: load_slices(settings), {"people": PEOPLE}
+    return lambda: load(settings), {"subjects": SUBJECTS}

@@ -15,7 +15,7 @@ def settings_of(experiment, image_size, recipe="baseline", **changes):
     profile = "quick" if image_size == 64 else "full"
     start = {} if recipe == "improved" or image_size != 128 or experiment != "brain" else {"generator_input_dim": 16}
     return choose_settings(
-        experiment, profile, recipe, "simulated", **{"image_size": image_size, "batch_size": 16, **start, **changes}
+        experiment, profile, recipe, "phantoms", **{"image_size": image_size, "batch_size": 16, **start, **changes}
     )
 
 
@@ -25,24 +25,28 @@ def real_images(settings):
     return np.random.default_rng(1).uniform(-1, 1, shape).astype("float32")
 
 
-def by_gan_utils(**choice):
-    """`fit()` on one batch that is held in memory."""
+def by_gan_utils(plain=False, **choice):
+    """`fit()` on one batch that is held in memory; plain: Keras' own Adam and dropout, without gan_utils/fast.py."""
     import keras
     import tensorflow as tf
 
-    from gan_utils.datasets import without_autotune
-    from gan_utils.dcgan import build_gan
+    from gan_utils import fast
+    from gan_utils.gan import build_gan
 
     settings = settings_of(**choice)
     keras.utils.set_random_seed(1)
-    gan = build_gan(settings)
-    batches = without_autotune(tf.data.Dataset.from_tensors(real_images(settings)).repeat())
+    if plain:
+        fast.speed_up = lambda model: model
+    model = build_gan(settings)
+    options = tf.data.Options()
+    options.autotune.enabled = False  # as in data.training_batches
+    batches = tf.data.Dataset.from_tensors(real_images(settings)).repeat().with_options(options)
     steps = STEPS[settings.image_size]
 
     def work():
-        gan.fit(batches, steps_per_epoch=steps, shuffle=False, verbose=0)
+        model.fit(batches, steps_per_epoch=steps, shuffle=False, verbose=0)
 
-    return work, {"images": steps * settings.batch_size, "parameters": parameters(gan.generator, gan.discriminator)}
+    return work, {"images": steps * settings.batch_size, "parameters": parameters(model.generator, model.discriminator)}
 
 
 def by_gradient_tape(**choice):
@@ -50,17 +54,25 @@ def by_gradient_tape(**choice):
     import keras
     import tensorflow as tf
 
-    from gan_utils.dcgan import discriminator_loss, generator_loss
-    from gan_utils.networks import build_networks
+    from gan_utils.fast import choose_computing, precision
+    from gan_utils.networks import build_pair
 
     settings = settings_of(**choice)
     keras.utils.set_random_seed(1)
-    generator, discriminator = build_networks(settings)
-    discriminator = keras.models.clone_model(discriminator, clone_function=with_keras_dropout)
+    with precision(choose_computing(settings).precision):
+        generator, discriminator = build_pair(settings)
     generator_optimizer, discriminator_optimizer = (
         keras.optimizers.Adam(rate, beta_1=settings.beta_1)
         for rate in (settings.generator_learning_rate, settings.discriminator_learning_rate)
     )
+    cross_entropy = keras.losses.BinaryCrossentropy(from_logits=True)
+
+    def generator_loss(fake_output):
+        return cross_entropy(tf.ones_like(fake_output), fake_output)
+
+    def discriminator_loss(real_output, fake_output):
+        real_loss = cross_entropy(tf.ones_like(real_output), real_output)
+        return real_loss + cross_entropy(tf.zeros_like(fake_output), fake_output)
 
     def improve(tape, loss, network, optimizer):
         gradients = tape.gradient(loss, network.trainable_variables)
@@ -73,21 +85,21 @@ def by_gradient_tape(**choice):
             generated = generator(noise, training=True)
             real_output = discriminator(images, training=True)
             fake_output = discriminator(generated, training=True)
-            of_generator = generator_loss(fake_output)
-            of_discriminator = discriminator_loss(real_output, fake_output)
-        improve(generator_tape, of_generator, generator, generator_optimizer)
-        improve(discriminator_tape, of_discriminator, discriminator, discriminator_optimizer)
+            loss_of_generator = generator_loss(fake_output)
+            loss_of_discriminator = discriminator_loss(real_output, fake_output)
+        improve(generator_tape, loss_of_generator, generator, generator_optimizer)
+        improve(discriminator_tape, loss_of_discriminator, discriminator, discriminator_optimizer)
 
     @tf.function
     def alternating_step(images):
         noise = tf.random.normal([settings.batch_size, settings.latent_dim])
         with tf.GradientTape() as discriminator_tape:
             fake_output = discriminator(generator(noise, training=True), training=True)
-            of_discriminator = discriminator_loss(discriminator(images, training=True), fake_output)
-        improve(discriminator_tape, of_discriminator, discriminator, discriminator_optimizer)
+            loss_of_discriminator = discriminator_loss(discriminator(images, training=True), fake_output)
+        improve(discriminator_tape, loss_of_discriminator, discriminator, discriminator_optimizer)
         with tf.GradientTape() as generator_tape:
-            of_generator = generator_loss(discriminator(generator(noise, training=True), training=True))
-        improve(generator_tape, of_generator, generator, generator_optimizer)
+            loss_of_generator = generator_loss(discriminator(generator(noise, training=True), training=True))
+        improve(generator_tape, loss_of_generator, generator, generator_optimizer)
 
     train_step = simultaneous_step if settings.updates == "simultaneous" else alternating_step
     images, steps = tf.constant(real_images(settings)), STEPS[settings.image_size]
@@ -99,27 +111,18 @@ def by_gradient_tape(**choice):
     return work, {"images": steps * settings.batch_size, "parameters": parameters(generator, discriminator)}
 
 
-def with_keras_dropout(layer):
-    """A copy of a layer as anyone would write it with Keras alone."""
-    import keras
-
-    return (keras.layers.Dropout if isinstance(layer, keras.layers.Dropout) else type(layer)).from_config(
-        layer.get_config()
-    )
-
-
 def by_pytorch(compiled, **choice):
     """The same networks in PyTorch, channels last; eager or through torch.compile."""
     import torch
     import torch._functorch.config
     from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
 
-    from benchmarks.pytorch_networks import build_networks
+    from benchmarks.pytorch_networks import build_pair
 
     torch._functorch.config.donated_buffer = False  # two losses share one pass, which compiled code else refuses
     settings = settings_of(**choice)
     torch.manual_seed(1)
-    networks = [network.to(memory_format=torch.channels_last) for network in build_networks(settings)]
+    networks = [network.to(memory_format=torch.channels_last) for network in build_pair(settings)]
     bfloat16 = settings.precision == "mixed_bfloat16"
 
     def ready(network):
@@ -179,6 +182,7 @@ def by_pytorch(compiled, **choice):
 
 CONTESTANTS = {
     "gan_utils": ("training_steps:by_gan_utils", {}),
+    "gan_utils, plain": ("training_steps:by_gan_utils", {"plain": True}),
     "GradientTape loop": ("training_steps:by_gradient_tape", {}),
     "PyTorch": ("training_steps:by_pytorch", {"compiled": False}),
     "PyTorch, compiled": ("training_steps:by_pytorch", {"compiled": True}),

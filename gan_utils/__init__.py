@@ -1,37 +1,154 @@
 """The helpers behind the notebooks, one idea a module, in the order the notebooks meet them.
 
-settings         what to train, on what, how large and how long
-layouts          the two published folder layouts: file names, and who belongs to which split
-png_slices       one PNG file -> a square picture
-datasets         PNG slices from disk to training batches
-networks         the pairs of generator and discriminator, two published and one improved
-dcgan            one training step, as a Keras model
-devices          how it is computed: number format, XLA, steps per call and how many devices, chosen from what is there
-callbacks        what happens after each epoch
-alarms           the ranges that healthy runs keep to, and words for when one is left
-similarity       SSIM, the figure the published reports use
-realism          figures that tell real from generated where SSIM does not
-people           what a figure says about people, of whom each has many slices
-inception        KID, for those who have the weights of InceptionV3
-latent_walk      images on the way from one latent to the next
-samples          images from a trained generator, to take along
-figures          image grids, the progress GIF, the graphs
-realism_figures  graphs and tables of what realism and people measure
-runs             the folder that holds everything a run leaves behind
-train            notebook 3's training as a command, for several machines too
-arguments        what the commands are told
-progress         lines that say how far long work has come
+slices      PNG files: what their names say, and what they must be
+data        `DATASETS`, and slices from disk to training batches
+settings    what to train, on what, how large and how long
+networks    the pairs of generator and discriminator, two published and one improved
+fast        on which devices it is computed, and by which faster kernels
+gan         the losses and one training step, as a Keras model
+run_folder  the folder that holds everything a run leaves behind
+features    what is measured in images: SSIM, patches, spectra, nearest neighbours
+metrics     `METRICS`, and the evaluation of generated images beside real ones
+plots       image grids, GIFs, graphs and tables
+callbacks   what happens after each epoch
+ablation    from the baseline to the improved recipe, one change at a time
 
-Beside the path through the notebooks, in folders of their own:
-
-simulation/      people that do not exist, for a first run without data
-volumes/         scans of your own, cut into slices
-ablation/        from the baseline to the improved recipe, one change at a time
-
-`python -m gan_utils` runs all notebooks in order (`make run` calls it).
+Here is what all of them share: paths, files that are written whole or not at all, and lines that tell how far long work
+has come.
 """
 
+import json
 import os
+import shutil
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+from IPython import get_ipython
+from IPython.display import display
 
 # Several notebooks may be open at once: none of them should take all of a GPU's memory.
 os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+
+PROJECT_FOLDER = Path(__file__).resolve().parents[1]
+
+
+class DataError(ValueError):
+    """A file or folder cannot be used; the text names it and says what to do."""
+
+
+def project_path(path):
+    """An absolute path: relative ones start at the project's top folder, wherever the notebook runs."""
+    return PROJECT_FOLDER / Path(path).expanduser()
+
+
+def short_path(path):
+    """A path as text: from the top folder where it is inside, so that `project_path` finds it again."""
+    return str(path.relative_to(PROJECT_FOLDER) if path.is_relative_to(PROJECT_FOLDER) else path)
+
+
+@contextmanager
+def atomic_write(path):
+    """A path to write to, which replaces `path` once all is written: a killed process leaves no half file.
+
+    Example:
+        >>> with atomic_write(folder / "generator.keras") as unfinished:
+        ...     generator.save(unfinished)
+    """
+    unfinished = path.with_name(f"unfinished_{path.name}")  # keeps the suffix, which tells savers the format
+    try:
+        yield unfinished
+        unfinished.replace(path)
+    except OSError as error:
+        cause = error.strerror or error
+        raise OSError(f"{path} cannot be written ({cause}). Make room, or choose another output folder.") from error
+    finally:
+        if unfinished.is_dir():
+            shutil.rmtree(unfinished)
+        unfinished.unlink(missing_ok=True)
+
+
+def read_json(path):
+    """The content of a JSON file, or `DataError` where it is broken."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"{short_path(path)} is broken ({error}). Rename its folder, and start anew.") from error
+
+
+def write_json(path, content):
+    """Write a JSON file atomically."""
+    with atomic_write(path) as unfinished:
+        unfinished.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+class Text(str):  # which notebooks show without quotation marks
+    __repr__ = str.__str__
+
+
+class UpdatingLine:
+    """A line of text that each new one overwrites, in a notebook as in a terminal."""
+
+    def __init__(self, seconds_between_updates=1.0):
+        self.seconds_between_updates = seconds_between_updates
+        self.display = None
+        self.last_shown = 0.0
+
+    def is_due(self):
+        """Whether the line may be overwritten already: work of thousands of steps would only flicker."""
+        return time.monotonic() - self.last_shown >= self.seconds_between_updates
+
+    def show(self, text, last=False):
+        self.last_shown = time.monotonic()
+        if not get_ipython():
+            print(f"\r{text:<100}", end="\n" if last else "", file=sys.stderr, flush=True)
+        else:
+            # The metadata tell scripts.run_notebooks, which has the terminal, what to leave there.
+            self.display = show_in_place(self.display, Text(text), metadata={"last": last})
+
+
+class ProgressLine:
+    """Progress through a known number of pieces, as a with block: 'Loading train: 120 of 300, 4 s left'."""
+
+    def __init__(self, label):
+        self.label = label
+        self.line = UpdatingLine()
+        self.done = 0
+
+    def __enter__(self):
+        self.start = time.monotonic()
+        self.line.show(f"{self.label} ...")
+        return self
+
+    def update(self, done, total):
+        self.done = done
+        if self.line.is_due():
+            self.line.show(f"{self.label}: {done} of {total}, {time_left(self.start, done, total)} left")
+
+    def __exit__(self, error_type, error, traceback):
+        how = "stopped after" if error_type else "in"
+        self.line.show(f"{self.label}: {self.done} {how} {duration(time.monotonic() - self.start)}", last=True)
+
+
+def show_in_place(handle, thing, **options):
+    """Display a thing, or replace what `handle` displays; returns the handle."""
+    if handle is None:
+        return display(thing, display_id=True, **options)
+    handle.update(thing, **options)
+    return handle
+
+
+def time_left(start, done, total):
+    """How long the rest takes at the pace since `start` (a `time.monotonic()`), in words."""
+    return duration((time.monotonic() - start) / max(done, 1) * (total - done))
+
+
+def duration(seconds):
+    """Seconds as a person says them: '45 s', '12 min 5 s', '3 h 20 min'."""
+    seconds = round(seconds)
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min {seconds % 60} s"
+    return f"{seconds // 3600} h {seconds % 3600 // 60} min"

@@ -3,10 +3,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 
-from gan_utils.datasets import load_slices
-from gan_utils.layouts import OASIS_SPLITS, DataError
-from gan_utils.settings import PROJECT_FOLDER, choose_settings
+from gan_utils import PROJECT_FOLDER, DataError, data
+from gan_utils.data import DATASETS
+from gan_utils.settings import choose_settings
 
 NOTEBOOKS = sorted((PROJECT_FOLDER / "notebooks").glob("*.ipynb"))
 PAGES = [page for place in ("", "[a-z]*/", "*/showcase/") for page in sorted(PROJECT_FOLDER.glob(f"{place}*.md"))]
@@ -25,7 +26,7 @@ def close_figures():
 
 @pytest.fixture
 def oasis_folder(tmp_path):
-    """A made-up OASIS folder: two slices of six people in three splits, 40x40 pixels of noise."""
+    """A made-up OASIS folder: three slices of six subjects in three splits, 40x40 pixels of noise."""
     return make_oasis_folder(tmp_path / "keras_png_slices_data")
 
 
@@ -35,24 +36,24 @@ def akoa_folder(tmp_path):
     return make_akoa_folder(tmp_path / "AKOA_Analysis")
 
 
-def make_oasis_folder(folder, size=40, people=((1, 2, 10), (402, 403), (441,)), slices=(0, 2, 10)):
-    draw = np.random.default_rng(0)
-    for name, cases in zip(OASIS_SPLITS.values(), people, strict=True):
+def make_oasis_folder(folder, size=40, subjects=((1, 2, 10), (402, 403), (441,)), slices=(0, 2, 10)):
+    rng = np.random.default_rng(0)
+    for name, cases in zip(DATASETS["brain"].split_folders.values(), subjects, strict=True):
         (folder / name).mkdir(parents=True)
         for case in cases:
             for number in slices:
-                image = draw.integers(0, 256, (size, size), dtype=np.uint8)
+                image = rng.integers(0, 256, (size, size), dtype=np.uint8)
                 Image.fromarray(image).save(folder / name / f"case_{case:03d}_slice_{number}.nii.png")
     return folder
 
 
 def make_akoa_folder(folder, size=(65, 57), patients=(11, 12, 13, 14, 15), slices=(0, 2, 10)):
-    draw = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     folder.mkdir(parents=True, exist_ok=True)
     for patient in patients:
         side = "RIGHT" if patient % 2 else "LEFT"
         for number in slices:
-            grey = draw.integers(0, 256, size[::-1], dtype=np.uint8)
+            grey = rng.integers(0, 256, size[::-1], dtype=np.uint8)
             name = f"OAI{patient:07d}_BaseLine_3_de3d1_SAG_3D_DESS_WE_{side}.nii.gz_{number}.png"
             Image.fromarray(np.stack([grey] * 3, axis=-1)).save(folder / name)
     return folder
@@ -69,6 +70,30 @@ def train_file(folder):
 
 def assert_refused(folder, *expected_words, experiment="brain", **changes):
     with pytest.raises(DataError) as refusal:
-        load_slices(settings_for(folder, experiment, **changes))
+        data.load(settings_for(folder, experiment, **changes))
     for word in expected_words:
         assert word in str(refusal.value)
+
+
+def make_images(number, seed, size=32):
+    """Smooth random blobs with a little fine texture, in a set with no two alike."""
+    noise = np.random.default_rng(seed).standard_normal((number, size, size, 1))
+    blobs = gaussian_filter(noise, (0, 4, 4, 0), mode="wrap")
+    texture = gaussian_filter(noise, (0, 0.7, 0.7, 0), mode="wrap")
+    return np.tanh(8 * blobs + 0.2 * texture).astype(np.float32)
+
+
+def blurred(images):
+    return gaussian_filter(images, (0, 1, 1, 0))
+
+
+def stamped(images):
+    """The lattice of a transposed convolution of stride 2: every second pixel of every second row is brighter."""
+    images = 0.8 * images
+    images[:, ::2, ::2] += 0.2
+    return images
+
+
+def chessboard(images):
+    rows, columns = np.indices(images.shape[1:3])
+    return 0.9 * images + 0.1 * np.where((rows + columns) % 2, 1, -1)[..., None]

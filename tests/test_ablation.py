@@ -6,49 +6,57 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from gan_utils.ablation import training as ablation
-from gan_utils.ablation.figures import plot_ablation, show_ablation, show_changes, show_failures, show_grids
-from gan_utils.ablation.steps import GROUPS, LENGTH, Step, steps, steps_beside
-from gan_utils.ablation.training import StopAfter, find_ablation, read_ablation, run_ablation, run_step, train_for
-from gan_utils.datasets import load_slices
-from gan_utils.realism import Judge
-from gan_utils.settings import EXPERIMENTS, IMPROVED, choose_settings
+from gan_utils import PROJECT_FOLDER, ablation, data, read_json
+from gan_utils.ablation import (
+    FAILURES,
+    GROUPS,
+    LENGTH,
+    Variant,
+    beside_the_chain,
+    chain,
+    find_ablation,
+    read_ablation,
+    show_ablation,
+    show_grids,
+)
+from gan_utils.data import DATASETS
+from gan_utils.metrics import METRICS, Evaluator
+from gan_utils.plots import save_image_grid
+from gan_utils.settings import IMPROVED, choose_settings
+from scripts import ablation as script
+from scripts.ablation import run_ablation, train_for, train_variant
 
-CASES = [(experiment, profile) for experiment in EXPERIMENTS for profile in ("smoke", "quick", "full")]
-
-
-def few_steps(*arguments, **changes):
-    return steps(*arguments, **changes)[:2]
+CASES = [(experiment, profile) for experiment, dataset in DATASETS.items() for profile in dataset.profiles]
 
 
 @pytest.fixture
 def tiny(oasis_folder, tmp_path, monkeypatch):
-    """Arguments of an ablation with two steps and no others, of a tenth of a second each."""
-    monkeypatch.setattr(ablation, "steps", few_steps)
-    monkeypatch.setattr(ablation, "steps_beside", lambda improved: [])
-    monkeypatch.setattr(ablation, "JUDGED_IMAGES", 16)
+    """Arguments of an ablation with two variants and no others, of a tenth of a second each."""
+    monkeypatch.setattr(ablation, "chain", lambda *arguments, **changes: chain(*arguments, **changes)[:2])
+    monkeypatch.setattr(ablation, "beside_the_chain", lambda improved: [])
+    monkeypatch.setattr(script, "EVALUATED_IMAGES", 16)
     return ("brain", "smoke", oasis_folder, 0.1), {"batch_size": 4, "output": str(tmp_path / "runs")}
 
 
 @pytest.mark.parametrize(("experiment", "profile"), CASES)
 def test_chain_leads_from_the_baseline_to_the_improved_recipe(experiment, profile):
-    chain = steps(experiment, profile)
+    variants = chain(experiment, profile)
     baseline, improved = (choose_settings(experiment, profile, recipe) for recipe in ("baseline", "improved"))
     lengths = {name: getattr(improved, name) for name in LENGTH}
-    assert chain[0].settings == dataclasses.replace(baseline, **lengths)
-    assert chain[-1].settings == dataclasses.replace(improved, recipe="baseline")
+    assert variants[0].settings == dataclasses.replace(baseline, **lengths)
+    assert variants[-1].settings == dataclasses.replace(improved, recipe="baseline")
 
 
 @pytest.mark.parametrize(("experiment", "profile"), CASES)
-def test_each_step_differs_from_the_one_before_by_its_group_only(experiment, profile):
-    chain = steps(experiment, profile)
-    assert len(chain) > 1
-    for before, step in pairwise(chain):
-        first, second = dataclasses.asdict(before.settings), dataclasses.asdict(step.settings)
+def test_each_variant_differs_from_the_one_before_by_its_group_only(experiment, profile):
+    variants = chain(experiment, profile)
+    assert len(variants) > 1
+    for before, variant in pairwise(variants):
+        first, second = dataclasses.asdict(before.settings), dataclasses.asdict(variant.settings)
         differing = {name: second[name] for name in first if first[name] != second[name]}
-        assert differing == step.changed
+        assert differing == variant.changed
         assert differing
-        assert differing.keys() <= set(GROUPS[step.name])
+        assert differing.keys() <= set(GROUPS[variant.name])
 
 
 def test_every_setting_of_the_improved_recipe_is_in_one_group():
@@ -58,17 +66,25 @@ def test_every_setting_of_the_improved_recipe_is_in_one_group():
 
 
 def test_beside_the_chain_stand_another_discriminator_and_three_failures():
-    beside = list(steps_beside(choose_settings("brain", "smoke", "improved", r1_gamma=0.1)))
-    assert [step.kind for step in beside] == ["alternative", "failure", "failure", "failure"]
+    improved = choose_settings("brain", "smoke", "improved", r1_gamma=0.1)
+    beside = list(beside_the_chain(improved))
+    assert [variant.kind for variant in beside] == ["alternative", "failure", "failure", "failure"]
     assert beside[0].settings.discriminator_batch_norm
     assert beside[0].settings.r1_gamma == 0
-    assert beside[-1].training_images == 16
+    assert [variant.name for variant in beside[1:]] == list(FAILURES)
+    for variant in beside:
+        assert variant.settings == dataclasses.replace(improved, **variant.changed)
+    assert [(variant.training_images, variant.enough_images) for variant in beside[1:]] == [
+        (None, 6400),
+        (None, 4000),
+        (16, None),
+    ]
 
 
 def test_clock_starts_after_the_first_step_and_stops_training_in_time(oasis_folder):
     settings = choose_settings("brain", "smoke", data=oasis_folder, batch_size=4)
     left = []
-    _, measured = train_for(0.3, load_slices(settings).train.images, settings, show=left.append)
+    _, measured = train_for(0.3, data.load(settings).train.images, settings, show=left.append)
     assert left[0] == pytest.approx(0.3, abs=0.01)
     assert 0.3 <= measured["seconds"] < 1.5
     assert measured["images_seen"] == 4 * len(left)
@@ -76,52 +92,59 @@ def test_clock_starts_after_the_first_step_and_stops_training_in_time(oasis_fold
 
 def test_training_stops_when_it_has_seen_enough_images(oasis_folder):
     settings = choose_settings("brain", "smoke", data=oasis_folder, batch_size=4)
-    _, measured = train_for(60, load_slices(settings).train.images, settings, enough_images=12)
+    _, measured = train_for(60, data.load(settings).train.images, settings, enough_images=12)
     assert measured["images_seen"] == 12
 
 
 def test_losses_are_means_of_the_last_quarter(oasis_folder, monkeypatch):
     settings = choose_settings("brain", "smoke", data=oasis_folder, batch_size=4)
-    kept = []
+    losses, build = [], script.build_gan
 
-    class Watched(StopAfter):
-        def __init__(self, *arguments):
-            super().__init__(*arguments)
-            kept.append(self)
+    def watched(settings):
+        model = build(settings)
+        step = model.train_step
+        model.run_eagerly = True
+        model.train_step = lambda batch: losses.append(step(batch)) or losses[-1]
+        return model
 
-    monkeypatch.setattr(ablation, "StopAfter", Watched)
-    _, measured = train_for(60, load_slices(settings).train.images, settings, enough_images=32)
-    expected = np.mean(kept[0].losses[-2:], axis=0)
-    assert [measured["generator_loss"], measured["discriminator_loss"]] == pytest.approx(expected, abs=1e-4)
+    monkeypatch.setattr(script, "build_gan", watched)
+    _, measured = train_for(60, data.load(settings).train.images, settings, enough_images=32)
+    assert len(losses) == 8
+    for name in ("generator_loss", "discriminator_loss"):
+        assert measured[name] == pytest.approx(np.mean([float(each[name]) for each in losses[-2:]]), abs=1e-4)
 
 
-def test_images_are_judged_against_validation_people_and_the_test_people_stay_unseen(oasis_folder, monkeypatch):
+def test_images_are_evaluated_against_validation_subjects_and_the_test_subjects_stay_unseen(oasis_folder, monkeypatch):
     settings = choose_settings("brain", "smoke", data=oasis_folder, batch_size=4)
-    data = dataclasses.replace(load_slices(settings), test=None)
+    splits = dataclasses.replace(data.load(settings), test=None)
     seen = []
 
-    def recording_judge(held_out, training, *arguments):
+    def recording_evaluator(held_out, training, *arguments):
         seen.append((held_out, len(training)))
-        return Judge(held_out, training, *arguments)
+        return Evaluator(held_out, training, *arguments)
 
-    monkeypatch.setattr(ablation, "Judge", recording_judge)
-    monkeypatch.setattr(ablation, "JUDGED_IMAGES", 16)
-    run_step(Step("few", settings, {}, "failure", training_images=4), data, None, 0.1)
-    assert seen[0][0] is data.validate.images
+    monkeypatch.setattr(script, "Evaluator", recording_evaluator)
+    monkeypatch.setattr(script, "EVALUATED_IMAGES", 16)
+    row, images = train_variant(Variant("few", settings, {}, "failure", training_images=4), splits, None, 0.1)
+    assert len(seen) == 1
+    assert seen[0][0] is splits.validate.images
     assert seen[0][1] == 4
+    assert images.shape == (16, 32, 32, 1)
+    assert {name for name in row if name in METRICS} == set(METRICS)
+    assert {f"{name}_real" for name in METRICS} <= row.keys()
 
 
-def test_interrupted_ablation_goes_on_where_it_was(tiny, monkeypatch):
+def test_interrupted_ablation_continues_where_it_was(tiny, monkeypatch):
     arguments, changes = tiny
     trained = []
 
-    def interrupted(step, *others):
-        trained.append(step.name)
+    def interrupted(variant, *others):
+        trained.append(variant.name)
         if len(trained) == 2:
             raise KeyboardInterrupt
-        return run_step(step, *others)
+        return train_variant(variant, *others)
 
-    monkeypatch.setattr(ablation, "run_step", interrupted)
+    monkeypatch.setattr(script, "train_variant", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run_ablation(*arguments, **changes)
     folder = run_ablation(*arguments, **changes)
@@ -129,9 +152,8 @@ def test_interrupted_ablation_goes_on_where_it_was(tiny, monkeypatch):
     rows = read_ablation(folder)
     assert [row["name"] for row in rows] == ["baseline", "networks"]
     assert all((folder / row["picture"]).exists() for row in rows)
-    assert {"commit", "device", "seed", "settings", "started", "versions"} <= json.loads(
-        (folder / "run.json").read_text()
-    ).keys()
+    assert {"commit", "device", "seed", "settings", "started", "versions"} <= read_json(folder / "run.json").keys()
+    assert len(show_ablation(rows).data.splitlines()) == 2 + len(rows) + 1
 
 
 def test_ablation_with_other_settings_is_kept_under_another_name(tiny, capsys):
@@ -142,38 +164,53 @@ def test_ablation_with_other_settings_is_kept_under_another_name(tiny, capsys):
     assert len([path for path in folder.parent.iterdir() if (path / "results.json").exists()]) == 2
 
 
-def made_up_row(name, kind="step", **figures):
-    judged = ("swd", "diversity_ratio", "high_frequency_ratio", "nearest_ratio")
+MEASURED = ("swd", "diversity_ratio", "high_frequency_ratio", "nearest_ratio")
+
+
+def made_up_row(name, kind="step", **values):
     row = {"name": name, "kind": kind, "changed": {"beta_1": 0.5}, "training_images": None, "enough_images": None}
-    row |= dict.fromkeys(judged, 1.5) | {f"{name}_real": 1.0 for name in judged}
+    row |= dict.fromkeys(MEASURED, 1.5) | {f"{name}_real": 1.0 for name in MEASURED}
     row |= {"generator_loss": 1.0, "discriminator_loss": 1.0, "images_seen": 3000, "images_per_second": 250.0}
-    return {**row, "alarms": [], "picture": "grid.png", **figures}
+    return {**row, "alarms": [], "picture": "grid.png", **values}
 
 
-def test_figure_has_a_dot_for_each_step_and_the_line_of_real_people():
-    rows = [made_up_row("baseline"), made_up_row("networks"), made_up_row("other", "alternative")]
-    figure = plot_ablation([*rows, made_up_row("collapse", "failure", diversity_ratio=0.0)])
-    axis = figure.axes[1]
-    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["baseline", "+ networks", "or: other"]
-    dots = [line for line in axis.lines if line.get_marker() in ("o", "D")]
-    assert [dot.get_ydata()[0] for dot in dots] == [0, 1, 2]
-    assert figure.get_facecolor() == (1, 1, 1, 1)
-    plt.close(figure)
-
-
-def test_tables_and_grids_show_every_row(oasis_folder, tmp_path):
-    ablation.save_image_grid(tmp_path / "grid.png", np.zeros((16, 32, 32, 1)))
+def test_tables_and_grids_show_every_row(tmp_path):
+    save_image_grid(tmp_path / "grid.png", np.zeros((16, 32, 32, 1)))
     rows = [made_up_row("networks"), made_up_row("collapse", "failure", alarms=["Collapse: all alike."])]
-    assert "beta_1 0.5" in show_ablation(rows).data
-    assert "Collapse: all alike." in show_failures(rows[1:]).data
-    assert "kernel_size" in show_changes(steps("brain", "quick")).data
+    lines = show_ablation(rows).data.splitlines()
+    assert "| + networks | beta_1 0.5 | 250 | 1.00, 1.00 | 1.50 | 1.50 | 1.50 | 1.50 | none |" in lines
+    assert "| collapse | beta_1 0.5 | 250 | 1.00, 1.00 | 1.50 | 1.50 | 1.50 | 1.50 | Collapse: all alike. |" in lines
+    assert lines[-1] == "| held-out real subjects | none | none | none | 1.00 | 1.00 | 1.00 | 1.00 | none |"
     figure = show_grids(tmp_path, rows)
-    assert len(figure.axes) == 2
+    assert [axis.get_title() for axis in figure.axes] == ["+ networks", "collapse"]
+    assert figure.axes[0].images[0].get_array().shape == (4 * 34 - 2, 2 * 34 - 2)
     plt.close(figure)
+
+
+def test_the_table_says_what_a_variant_was_limited_to():
+    text = show_ablation([made_up_row("few", training_images=16), made_up_row("short", enough_images=4000)]).data
+    assert "beta_1 0.5, training images 16" in text
+    assert "beta_1 0.5, stopped after images 4000" in text
+
+
+@pytest.mark.parametrize("experiment", ["brain", "knee"])
+def test_the_ablation_that_comes_with_the_project_is_shown(experiment):
+    """Its rows were measured by an older version."""
+    rows = read_ablation(PROJECT_FOLDER / "epoch_images" / "showcase" / f"ablation-{experiment}-quick")
+    assert len(show_ablation(rows).data.splitlines()) == 2 + len(rows) + 1
 
 
 def test_missing_results_say_what_to_run(tmp_path):
     settings = choose_settings("knee", output=str(tmp_path))
     assert find_ablation(settings).name == "ablation-knee-quick"
+    assert find_ablation(settings).parent.name == "showcase"
     with pytest.raises(FileNotFoundError, match="make ablation EXPERIMENT=knee"):
         read_ablation(tmp_path / "ablation-knee-quick")
+
+
+def test_your_own_ablation_comes_before_that_of_the_project(tmp_path):
+    own = tmp_path / "ablation-knee-smoke"
+    own.mkdir()
+    (own / "results.json").write_text(json.dumps([made_up_row("baseline")]))
+    assert find_ablation(choose_settings("knee", "smoke", output=str(tmp_path))) == own
+    assert [row["name"] for row in read_ablation(own)] == ["baseline"]

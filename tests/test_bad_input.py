@@ -16,11 +16,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
+import prepare
 from conftest import assert_refused, make_akoa_folder, settings_for, train_file
-from gan_utils import datasets, png_slices
-from gan_utils.datasets import load_slices
-from gan_utils.layouts import DataError
-from gan_utils.png_slices import load_image
+from gan_utils import DataError, data, slices
+from gan_utils.slices import load_image
 
 GREY = np.random.default_rng(1).integers(0, 256, (40, 40), dtype=np.uint8)
 NOISE = Image.fromarray(GREY)
@@ -61,7 +60,7 @@ def copied(*names):
 
 
 def all_slices(*images):
-    """Replaces the three slices of person 2."""
+    """Replaces the three slices of subject 2."""
     names = [f"case_002_slice_{number}.nii.png" for number in (0, 2, 10)]
     return lambda file: [image.save(file.with_name(name)) for name, image in zip(names, images, strict=True)]
 
@@ -72,7 +71,7 @@ def instead(make):
 
 
 def in_two_splits(image):
-    """The same picture as a slice of two people."""
+    """The same picture as a slice of two subjects."""
     return lambda file: [
         image.save(file.parents[1] / name) for name in (f"{TRAIN}/{SLICE}", f"{TEST}/case_441_slice_2.nii.png")
     ]
@@ -133,8 +132,8 @@ TABLE = {
     "nearly black in two splits": (in_two_splits(LABELS.point(bool)), None),
     "copy in one split": (copied("case_002_slice_11.nii.png", "case_003_slice_0.nii.png"), None),
     "numbers 002 and 2": (copied("case_2_slice_10.nii.png"), (SLICE, "case_2_slice_10.nii.png", "twice", "Remove one")),
-    "person in two splits": (copied(f"../{TEST}/{SLICE}"), ("Case 2", TRAIN, TEST, "in one folder")),
-    "one person only": (emptied(VALIDATE, TEST), (VALIDATE, "holds no slices", "other people")),
+    "subject in two splits": (copied(f"../{TEST}/{SLICE}"), ("Case 2", TRAIN, TEST, "in one folder")),
+    "one subject only": (emptied(VALIDATE, TEST), (VALIDATE, "holds no slices", "other subjects")),
     # names, links and folders
     "screenshot": (copied("screenshot.png"), ("screenshot.png", "Rename", FIRST)),
     "other case": (copied("case_003_slice_0.nii.PNG"), ("case_003_slice_0.nii.PNG", "Rename", FIRST)),
@@ -158,7 +157,7 @@ def test_bad_input_is_refused_by_name_or_tolerated(oasis_folder, make, expected_
         assert_refused(oasis_folder, *expected_words)
     else:
         (folder,) = oasis_folder.parent.iterdir()  # it may have another name now
-        assert load_slices(settings_for(folder)).train.images.shape[1:] == (40, 40, 1)
+        assert data.load(settings_for(folder)).train.images.shape[1:] == (40, 40, 1)
 
 
 def test_copy_of_a_knee_under_another_number_is_refused(tmp_path):
@@ -184,7 +183,7 @@ def test_what_may_not_be_read_is_named(oasis_folder, monkeypatch, name):
         def refuse(*arguments, **options):
             raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
-        monkeypatch.setattr(*((Path, "iterdir") if path.is_dir() else (png_slices, "open")), refuse, raising=False)
+        monkeypatch.setattr(*((Path, "iterdir") if path.is_dir() else (slices, "open")), refuse, raising=False)
     assert_refused(oasis_folder, path.name, "cannot be read", "Permission denied")
 
 
@@ -200,28 +199,13 @@ def tiny_disk(tmp_path):
     subprocess.run(["umount", str(place)], check=True)
 
 
-@pytest.fixture
-def disk_that_is_soon_full(tmp_path, monkeypatch):
-    save = Image.Image.save
-
-    def save_until_full(image, path, *arguments, **options):
-        if path.stem.removesuffix(".nii").endswith("_9"):
-            raise OSError(errno.ENOSPC, "No space left on device")
-        save(image, path, *arguments, **options)
-
-    monkeypatch.setattr(Image.Image, "save", save_until_full)
-    return tmp_path
-
-
 @pytest.mark.parametrize("experiment", ["brain", "knee"])
-@pytest.mark.parametrize("disk", ["tiny_disk", "disk_that_is_soon_full"])
-def test_full_disk_leaves_no_half_set(request, monkeypatch, experiment, disk):
-    place = request.getfixturevalue(disk)
-    monkeypatch.setattr(datasets, "project_path", lambda path: place / path)
-    small = {"image_size": 32, "generator_input_dim": 4, "simulated_people": 3}
-    name = {"brain": "simulated_brains_32px_3people", "knee": "drawn_knees_32px_3people"}[experiment]
-    assert_refused(None, name, "No space left on device", "Make room", experiment=experiment, **small)
-    assert list((place / "data").iterdir()) == []
+def test_full_disk_leaves_no_half_set(tiny_disk, monkeypatch, experiment):
+    monkeypatch.setattr(data, "project_path", tiny_disk.joinpath)
+    settings = settings_for(None, experiment, phantom_subjects=6)
+    with pytest.raises(DataError, match=rf"{experiment}_phantoms_40px_6subjects.*No space left on device.*Make room"):
+        prepare.phantoms(settings)
+    assert [path.name for path in (tiny_disk / "data").iterdir() if not path.name.endswith(".lock")] == []
 
 
 @pytest.fixture(scope="module")

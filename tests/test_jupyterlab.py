@@ -21,8 +21,8 @@ import psutil
 import pytest
 
 from conftest import NOTEBOOKS
-from gan_utils.__main__ import is_tensorflow_log
-from gan_utils.settings import PROJECT_FOLDER
+from gan_utils import PROJECT_FOLDER
+from scripts.run_notebooks import is_tensorflow_log
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 EPOCHS = 4  # so that the display of training and the GIF have something to show
@@ -50,7 +50,7 @@ async (seconds) => {
   const run = async () => {
     await panel.context.ready;
     await panel.sessionContext.ready;
-    const training = panel.content.widgets.find(cell => cell.model.sharedModel.getSource().includes("gan.fit("));
+    const training = panel.content.widgets.find(cell => cell.model.sharedModel.getSource().includes("model.fit("));
     const shown = [];
     const watch = () => training.node.querySelectorAll(".jp-OutputArea-output").forEach((output, number) => {
       const content = output.querySelector("img")?.src ?? output.textContent;
@@ -130,7 +130,7 @@ def make_lab(port):
         f"--no-browser --ip=127.0.0.1 --port={port} --ServerApp.port_retries=0 --LabApp.expose_app_in_browser=True "
         "--allow-root"  # in a container there may be no one else
     )
-    choices = "EXPERIMENT=brain", "PROFILE=smoke", "RECIPE=baseline", "DATA=simulated", f"SETTINGS=epochs={EPOCHS}"
+    choices = "EXPERIMENT=brain", "PROFILE=smoke", "RECIPE=baseline", "DATA=phantoms", f"SETTINGS=epochs={EPOCHS}"
     installed = "GPU=", "VENV=.venv", "--old-file=.venv/installed", f"RUN_PYTHON={shlex.quote(sys.executable)}"
     return ["make", "lab", *choices, *installed, f"LAB_OPTIONS={options}"]
 
@@ -243,7 +243,7 @@ def test_notebook_runs_and_shows_its_pictures(page, complaints, lab, screenshots
 
 
 def check_display_of_training(shown):
-    """The line of progress, the grid of images and the judgements were overwritten in place."""
+    """The line of progress, the grid of images and the graphs were overwritten in place."""
     pictures = [contents for contents in shown if contents[0].startswith("data:image/")]
     lines = [contents for contents in shown if contents[0].startswith(f"epoch 1 of {EPOCHS}")]
     assert len(lines) == 1

@@ -2,32 +2,34 @@ import keras
 import numpy as np
 import pytest
 
+from gan_utils.data import DATASETS
+from gan_utils.fast import precision
 from gan_utils.networks import (
-    ByteDropout,
     MinibatchStandardDeviation,
     build_brain_discriminator,
     build_brain_generator,
     build_dcgan_discriminator,
     build_dcgan_generator,
     build_knee_generator,
-    build_networks,
+    build_pair,
+    fixed_latents,
     generate_images,
 )
-from gan_utils.settings import PROFILES, choose_settings
+from gan_utils.settings import choose_settings
 
-RUNS = [(experiment, profile) for experiment, profiles in PROFILES.items() for profile in profiles]
+RUNS = [(experiment, profile) for experiment, dataset in DATASETS.items() for profile in dataset.profiles]
 
 
 @pytest.mark.parametrize(("experiment", "counts"), [("brain", (27_632_960, 631_809)), ("knee", (314_145, 4_218_113))])
 def test_published_parameter_counts(experiment, counts):
-    networks = build_networks(choose_settings(experiment, "full"))
+    networks = build_pair(choose_settings(experiment, "full"))
     assert tuple(network.count_params() for network in networks) == counts
 
 
 @pytest.mark.parametrize(("experiment", "profile"), RUNS)
 def test_shapes_follow_the_settings(experiment, profile):
     settings = choose_settings(experiment, profile)
-    generator, discriminator = build_networks(settings)
+    generator, discriminator = build_pair(settings)
     assert generator.input_shape == (None, settings.latent_dim)
     assert generator.output_shape == (None, settings.image_size, settings.image_size, 1)
     assert discriminator.input_shape == generator.output_shape
@@ -84,11 +86,10 @@ def test_discriminator_has_dropout_in_training_only():
     assert (asked[2] != asked[3]).any()
 
 
-@pytest.mark.parametrize("experiment", PROFILES)
-@pytest.mark.parametrize("profile", PROFILES["brain"])
+@pytest.mark.parametrize(("experiment", "profile"), RUNS)
 def test_improved_networks_follow_the_settings(experiment, profile):
     settings = choose_settings(experiment, profile, "improved")
-    generator, discriminator = build_networks(settings)
+    generator, discriminator = build_pair(settings)
     assert generator.output_shape == (None, settings.image_size, settings.image_size, 1)
     assert discriminator.input_shape == generator.output_shape
     assert discriminator.output_shape == (None, 1)
@@ -121,7 +122,7 @@ def test_initial_weights_are_those_asked_for():
 
 
 @pytest.mark.parametrize("batch_norm", [False, True])
-def test_an_answer_hangs_on_the_batch_only_where_asked_for(batch_norm):
+def test_an_answer_depends_on_the_batch_only_where_asked_for(batch_norm):
     images = np.random.default_rng(0).uniform(-1, 1, (4, 32, 32, 1)).astype(np.float32)
     discriminator = build_dcgan_discriminator(32, 4, batch_norm=batch_norm, minibatch_std=False)
     alone, together = (discriminator(some, training=True)[0, 0] for some in (images[:2], images))
@@ -146,21 +147,40 @@ def test_improved_discriminator_is_saved_and_loaded_by_keras_alone(tmp_path):
     np.testing.assert_allclose(loaded(images), discriminator(images), atol=1e-6)
 
 
-@pytest.mark.parametrize("rate", [0.2, 0.4])
-def test_byte_dropout_drops_its_share_and_keeps_the_mean(rate):
-    layer = ByteDropout(rate, seed=1)
-    ones = np.ones((4, 101, 103, 3), np.float32)  # not a multiple of four values
-    dropped = np.array(layer(ones, training=True))
-    share = round(256 * rate) / 256
-    assert (dropped == 0).mean() == pytest.approx(share, abs=0.005)
-    np.testing.assert_allclose(dropped[dropped > 0], 1 / (1 - share), rtol=1e-6)
-    assert (dropped != np.array(layer(ones, training=True))).any()
-    np.testing.assert_array_equal(dropped, ByteDropout(rate, seed=1)(ones, training=True))
-    np.testing.assert_array_equal(layer(ones), ones)
-    np.testing.assert_array_equal(ByteDropout(0.0)(ones, training=True), ones)
-
-
-def test_precision_is_that_of_the_settings_and_the_ends_stay_float32():
-    generator, discriminator = build_networks(choose_settings("brain", "smoke", precision="mixed_bfloat16"))
+def test_layers_compute_in_the_precision_in_force_and_the_ends_stay_float32():
+    with precision("mixed_bfloat16"):
+        generator, discriminator = build_pair(choose_settings("brain", "smoke"))
+    assert keras.config.dtype_policy().name == "float32"
     assert (generator.layers[1].compute_dtype, discriminator.layers[1].compute_dtype) == ("bfloat16", "bfloat16")
     assert (generator.layers[-1].compute_dtype, discriminator.layers[-1].compute_dtype) == ("float32", "float32")
+    assert {weight.dtype for weight in generator.weights + discriminator.weights} == {"float32"}
+
+
+def test_fixed_latents_are_those_of_the_seed():
+    settings = choose_settings("knee", "smoke")
+    latents = fixed_latents(settings)
+    assert (latents.shape, latents.dtype) == ((16, 256), np.float32)
+    np.testing.assert_array_equal(fixed_latents(settings, 64)[:16], latents)
+    assert (fixed_latents(choose_settings("knee", "smoke", seed=2)) != latents).any()
+
+
+@pytest.mark.parametrize("networks", ["brain", "knee", "dcgan"])
+def test_settings_reach_the_networks(networks):
+    sizes = {"filters": 3, "kernel_size": 5, "latent_dim": 7, "generator_input_dim": 8, "image_size": 64}
+    keras.utils.set_random_seed(1)
+    generator, _ = build_pair(choose_settings("brain", "smoke", networks=networks, initial_weights="normal", **sizes))
+    doublings = [layer for layer in generator.layers if isinstance(layer, keras.layers.Conv2DTranspose)]
+    assert (generator.input_shape, len(doublings)) == ((None, 7), 3)
+    assert {layer.kernel_size for layer in doublings} == {(5, 5)}
+    assert [layer.filters for layer in doublings if layer.filters > 1][-1] in (3, 6)
+    assert np.std(generator.layers[1].kernel) == pytest.approx(0.02, rel=0.1)
+
+
+def test_layers_that_only_some_discriminators_have():
+    def kinds(**changes):
+        settings = choose_settings("brain", "smoke", "improved", **{"minibatch_std": False, "r1_gamma": 0.0, **changes})
+        return {type(layer) for layer in build_pair(settings)[1].layers}
+
+    plain = kinds()
+    assert kinds(minibatch_std=True) - plain == {MinibatchStandardDeviation}
+    assert kinds(discriminator_batch_norm=True) - plain == {keras.layers.BatchNormalization}

@@ -1,17 +1,21 @@
 """What holds the project together: committed notebooks, one list of dependencies, light files."""
 
+import itertools
 import json
 import re
 import subprocess
 import tomllib
-from itertools import chain
 
 import nbformat
 import pytest
 
+import gan_utils
 from conftest import NOTEBOOKS, PAGES
-from gan_utils.ablation.steps import steps, steps_beside
-from gan_utils.settings import EXPERIMENTS, PROJECT_FOLDER, RECIPES, choose_settings
+from gan_utils import PROJECT_FOLDER
+from gan_utils.ablation import beside_the_chain, chain
+from gan_utils.data import DATASETS
+from gan_utils.metrics import METRICS
+from gan_utils.settings import RECIPES, choose_settings
 
 SHOWCASE = PROJECT_FOLDER / "epoch_images" / "showcase"
 NAMES = ["01_explore_data", "02_define_models", "03_train", "04_evaluate", "05_improve_the_gan"]
@@ -75,7 +79,7 @@ def test_pages_link_to_committed_files_and_to_headings_that_exist(path):
 def test_troubleshooting_quotes_errors_that_the_code_raises():
     section = (PROJECT_FOLDER / "README.md").read_text(encoding="utf-8").split("## When something goes wrong")[1]
     quoted = [text for row in re.findall(r"^\| (.*?) \|", section, re.MULTILINE) for text in re.findall("`(.+?)`", row)]
-    sources = "".join(path.read_text(encoding="utf-8") for path in PROJECT_FOLDER.glob("gan_utils/*.py"))
+    sources = "".join(path.read_text(encoding="utf-8") for path in PROJECT_FOLDER.glob("[gps]*/*.py"))
     sources = re.sub(r'"\n\s+f?"', "", sources) + (PROJECT_FOLDER / "Makefile").read_text(encoding="utf-8")
     ours = [text for text in quoted if text not in NOT_OUR_WORDS]
     assert len(ours) > 10
@@ -97,38 +101,37 @@ def test_notebooks_and_showcase_are_of_one_run():
     assert report in [output.get("text") for cell in code_cells(NOTEBOOKS[3]) for output in cell.outputs]
 
 
-QUICK_RUNS = [f"{experiment}-{recipe}-quick" for experiment in EXPERIMENTS for recipe in RECIPES]
+QUICK_RUNS = [f"{experiment}-{recipe}-quick" for experiment in DATASETS for recipe in RECIPES]
 
 
 @pytest.mark.parametrize("run", QUICK_RUNS)
-def test_showcase_holds_every_figure_with_its_floors_and_references(run):
+def test_showcase_holds_every_metric_with_its_floors_and_references(run):
     results = json.loads((SHOWCASE / run / "results.json").read_text())
     wanted = {"published_max", "black_image", "mean_image", "held_out_real"}
     for split in ("validate", "test"):
-        figures = ("mean", "mean_spread", "black_image_mean", "mean_image_mean", "real_against_real_mean")
-        wanted |= {f"{split}_{figure}" for figure in figures}
+        scores = ("mean", "mean_spread", "black_image_mean", "mean_image_mean", "real_against_real_mean")
+        wanted |= {f"{split}_{score}" for score in scores}
     assert wanted <= results["ssim"].keys()
     lines = dict(line.split() for line in (SHOWCASE / run / "SSIM.txt").read_text().splitlines())
     assert lines == {name: f"{value:.4f}" for name, value in results["ssim"].items()}
-    ratios = "diversity_ratio", "high_frequency_ratio", "nearest_ratio"
-    assert {"swd", "swd_real", *ratios, *(f"{name}_real" for name in ratios), "kid"} <= results.keys()
+    assert {*METRICS, *(f"{name}_real" for name in METRICS if name != "ssim")} <= results.keys()
     assert results["held_out_people"] > 1
     assert "swd_over_people_spread" in results
 
 
-@pytest.mark.parametrize("experiment", EXPERIMENTS)
+@pytest.mark.parametrize("experiment", DATASETS)
 def test_ablation_in_the_showcase_is_of_todays_settings(experiment):
     folder = SHOWCASE / f"ablation-{experiment}-quick"
     rows = {row["name"]: row for row in json.loads((folder / "results.json").read_text())}
     improved = choose_settings(experiment, "quick", "improved")
-    for step in [*steps(experiment, "quick"), *steps_beside(improved)]:
-        assert rows[step.name]["changed"] == step.changed
-        assert (folder / rows[step.name]["picture"]).exists()
+    for variant in [*chain(experiment, "quick"), *beside_the_chain(improved)]:
+        assert rows[variant.name]["changed"] == variant.changed
+        assert (folder / rows[variant.name]["picture"]).exists()
 
 
 def test_conda_environment_repeats_no_package():
     project = tomllib.loads((PROJECT_FOLDER / "pyproject.toml").read_text())["project"]
-    wanted = [*project["dependencies"], *chain(*project["optional-dependencies"].values())]
+    wanted = [*project["dependencies"], *itertools.chain(*project["optional-dependencies"].values())]
     names = {re.match(r"[\w-]+", line)[0] for line in wanted}
     lines = [line.strip().removeprefix("- ") for line in (PROJECT_FOLDER / "environment.yml").read_text().splitlines()]
     assert not names & {re.split(r"[=<>\s]", line)[0] for line in lines if not line.startswith("#")}
@@ -155,3 +158,22 @@ def test_repository_stays_light():
     assert max(sizes.values()) < 4e6
     assert sum(sizes.values()) < 25e6
     assert not [name for name in sizes if name.endswith((".keras", ".h5", ".zip", ".npy", ".npz"))]
+
+
+def test_packages_keep_to_their_budgets():
+    """Small enough to read in one sitting: no more modules, and none longer."""
+    lines = {path.name: len(path.read_text().splitlines()) for path in PROJECT_FOLDER.glob("gan_utils/*.py")}
+    assert len(lines) <= 13  # with __init__
+    assert max(lines.values()) <= 270
+
+
+def test_imports_run_downwards():
+    """No module imports one that comes after it in the list of gan_utils, and none imports prepare or scripts."""
+    listed = re.findall(r"^(\w+)  +", gan_utils.__doc__, re.MULTILINE)
+    assert sorted(listed) == sorted(path.stem for path in PROJECT_FOLDER.glob("gan_utils/*.py") if path.stem[0] != "_")
+    for place, name in enumerate(listed):
+        text = (PROJECT_FOLDER / "gan_utils" / f"{name}.py").read_text()
+        assert not re.search(r"(import|from) (prepare|scripts)", text)
+        imported = re.findall(r"from gan_utils\.(\w+) import", text)
+        imported += [word for words in re.findall(r"from gan_utils import (.+)", text) for word in words.split(", ")]
+        assert not [other for other in imported if other in listed[place:]], name

@@ -2,14 +2,11 @@ import dataclasses
 
 import pytest
 
-from gan_utils.settings import (
-    PROFILES,
-    PROJECT_FOLDER,
-    choose_settings,
-    project_path,
-    read_changes,
-    short_path,
-)
+from gan_utils import PROJECT_FOLDER, project_path, short_path
+from gan_utils.data import DATASETS, PHANTOMS
+from gan_utils.settings import IMPROVED, Settings, choose_settings, read_changes
+
+RUNS = [(experiment, profile) for experiment, dataset in DATASETS.items() for profile in dataset.profiles]
 
 
 def test_full_profile_is_the_published_system():
@@ -21,6 +18,7 @@ def test_full_profile_is_the_published_system():
         0.9,
     )
     assert settings.steps_per_epoch is None
+    assert (settings.networks, settings.updates) == ("brain", "simultaneous")
 
 
 def test_full_knee_profile_is_the_published_system():
@@ -31,7 +29,30 @@ def test_full_knee_profile_is_the_published_system():
         2e-4,
         0.5,
     )
-    assert (settings.generator_input_dim, settings.updates) == (4, "alternating")
+    assert (settings.generator_input_dim, settings.networks, settings.updates) == (4, "knee", "alternating")
+
+
+@pytest.mark.parametrize(("experiment", "profile"), RUNS)
+def test_improved_recipe_is_laid_over_every_profile(experiment, profile):
+    settings = choose_settings(experiment, profile, "improved")
+    expected = IMPROVED | DATASETS[experiment].improved[profile]
+    assert {name: getattr(settings, name) for name in expected} == expected
+    assert settings.image_size == choose_settings(experiment, profile).image_size
+    assert choose_settings(experiment, profile, "improved", ema_decay=0.5).ema_decay == 0.5
+
+
+@pytest.mark.parametrize("experiment", DATASETS)
+def test_tables_name_settings_that_exist(experiment):
+    """A field that is none would be noticed only by whoever chooses that profile."""
+    dataset, fields = DATASETS[experiment], {field.name for field in dataclasses.fields(Settings)}
+    tables = [IMPROVED, dataset.published, *dataset.profiles.values(), *dataset.improved.values()]
+    assert set().union(*tables) <= fields
+    assert dataset.profiles.keys() == dataset.improved.keys()
+
+
+def test_phantoms_can_be_asked_for_by_their_old_name():
+    assert choose_settings(data="simulated").data == choose_settings(data=PHANTOMS).data == "phantoms"
+    assert choose_settings(data="").data is choose_settings().data is None
 
 
 def test_changes_are_read_as_typed_on_the_command_line():
@@ -67,8 +88,7 @@ def test_changes_that_cannot_be_read_are_refused(text, expected):
         read_changes(text)
 
 
-@pytest.mark.parametrize("experiment", PROFILES)
-@pytest.mark.parametrize("profile", PROFILES["brain"])
+@pytest.mark.parametrize(("experiment", "profile"), RUNS)
 def test_run_folder_follows_from_the_choices(experiment, profile):
     assert choose_settings(experiment, profile).run_folder.name == f"{experiment}-baseline-{profile}"
 
@@ -84,21 +104,25 @@ def test_run_folder_follows_from_the_choices(experiment, profile):
         ({"generator_input_dim": 12}, "generator_input_dim 12 .* these do: 1, 2, 4, 8, 16, 32$"),
         ({"generator_input_dim": 64}, "generator_input_dim 64 .* these do"),
         ({"seed": -1}, "seed -1"),
-        ({"simulated_people": 2}, "simulated_people 2 is too small: choose 3"),
-        ({"epochs": "3"}, "epochs '3' does not fit"),
-        ({"epochs": True}, "epochs True does not fit"),
-        ({"debug": 1}, "debug 1 does not fit"),
+        ({"phantom_subjects": 2}, "phantom_subjects 2 is too small: choose 3 or more"),
+        ({"epochs": "3"}, "epochs takes a whole number, not '3'"),
+        ({"epochs": True}, "epochs takes a whole number, not True"),
+        ({"epochs": None}, "epochs takes a whole number, not None"),
+        ({"steps_per_epoch": 1.5}, "steps_per_epoch takes a whole number or None, not 1.5"),
+        ({"debug": 1}, "debug takes True or False, not 1"),
+        ({"beta_1": "0.5"}, "beta_1 takes a number, not '0.5'"),
+        ({"output": 3}, "output takes text, not 3"),
         ({"epoch": 3}, "no such setting: epoch"),
         ({"epochs": 0}, "epochs 0"),
-        ({"batch_size": 0}, "batch_size 0 is too small: choose 1"),
+        ({"batch_size": 0}, "batch_size 0 is too small: choose 1 or more"),
         ({"seed": 2**70}, "seed 1180591620717411303424 is too large"),
         ({"image_size": 100}, "multiple of 8"),
-        ({"image_size": 24}, "multiple of 8"),
-        ({"image_size": 60000}, "32 to 1024"),
+        ({"image_size": 24}, "image_size 24 is too small: choose 32"),
+        ({"image_size": 1032}, "image_size 1032 is too large: choose less than 1025"),
         ({"generator_learning_rate": -1e-4}, "generator_learning_rate"),
         ({"discriminator_learning_rate": float("nan")}, "discriminator_learning_rate"),
         ({"generator_learning_rate": float("inf")}, "generator_learning_rate inf"),
-        ({"discriminator_learning_rate": 0}, "discriminator_learning_rate 0"),
+        ({"discriminator_learning_rate": 0}, "discriminator_learning_rate 0 is too small: choose more than 0"),
         ({"beta_1": 1.0}, "beta_1"),
         ({"beta_1": 1.5}, "beta_1 1.5"),
         ({"ema_decay": float("nan")}, "ema_decay nan"),
@@ -109,11 +133,16 @@ def test_run_folder_follows_from_the_choices(experiment, profile):
         ({"r1_gamma": float("inf")}, "r1_gamma inf"),
         ({"r1_gamma": float("nan")}, "r1_gamma nan"),
         ({"r1_interval": 0}, "r1_interval 0 is too small"),
-        ({"networks": "best"}, "published, dcgan"),
+        ({"networks": "best"}, "brain, knee, dcgan"),
         ({"initial_weights": "zeros"}, "glorot_uniform, he_normal, normal"),
         ({"minibatch_std": True}, "minibatch_std is there in the dcgan networks only"),
         ({"discriminator_batch_norm": True}, "discriminator_batch_norm is there in the dcgan networks only"),
         ({"held_out_patients": 0}, "held_out_patients 0"),
+        ({"evaluate_every": 0}, "evaluate_every 0 is too small"),
+        ({"ssim_batches": 0}, "ssim_batches 0 is too small"),
+        ({"precision": "float16"}, "precision 'float16' is not known; choose one of: float32, mixed_bfloat16"),
+        ({"steps_per_execution": 0}, "steps_per_execution 0 is too small"),
+        ({"jit_compile": "yes"}, "jit_compile takes True or False or None, not 'yes'"),
     ],
 )
 def test_wrong_choice_is_refused_by_name(choices, expected):

@@ -1,4 +1,4 @@
-"""Volumes of known orientation, made from the MNI152 template in nilearn: slices, people, and what is refused."""
+"""Volumes of known orientation, made from the MNI152 template in nilearn: slices, subjects, and what is refused."""
 
 import csv
 import gzip
@@ -15,13 +15,14 @@ from nilearn.datasets import load_mni152_template
 from PIL import Image
 from scipy import ndimage
 
-from gan_utils.datasets import load_slices
-from gan_utils.layouts import DataError, list_oasis_splits, read_akoa_name
-from gan_utils.png_slices import opened_image
+from gan_utils import DataError
+from gan_utils.data import DATASETS, load
 from gan_utils.settings import choose_settings
-from gan_utils.volumes import folder as volumes
-from gan_utils.volumes.cutting import CUTS, brain_level, cut_volume
-from gan_utils.volumes.paths import Row, find_volumes, free_split, person_of
+from gan_utils.slices import list_splits, open_image, read_name
+from prepare import volumes
+from prepare.cutting import CUTS, brain_level, cut_volume
+from prepare.volume_paths import Row, find_volumes, free_split, subject_of
+from scripts import cut_volumes
 
 SMALL = {
     "brain": ((64, 64, 8), (4.0, 4.0, 4.0)),
@@ -81,8 +82,8 @@ def write_analyze(image, path, axes="LAS", orient=0):
     return written(pair, path)
 
 
-def people_in(folder, image, names):
-    """A folder with a volume under each name; people differ a little."""
+def subjects_in(folder, image, names):
+    """A folder with a volume under each name; subjects differ a little."""
     for number, name in enumerate(names):
         data = (
             image.get_fdata(dtype=np.float32) * (1 + 0.02 * np.sin(np.arange(image.shape[1]) * (number + 1)))[:, None]
@@ -93,8 +94,13 @@ def people_in(folder, image, names):
 
 def lines(to, experiment="brain"):
     """people.csv as {volume: line}."""
-    with open(to / volumes.KINDS[experiment].folder / "people.csv", newline="") as file:
+    with open(to / DATASETS[experiment].folder / "people.csv", newline="") as file:
         return {line["volume"]: line for line in csv.DictReader(file)}
+
+
+def oasis_splits(to):
+    """{split: {SliceName: path}}; refuses a subject in two splits."""
+    return list_splits(to / "keras_png_slices_data", DATASETS["brain"], seed=1)
 
 
 def contents(to):
@@ -290,10 +296,10 @@ def test_bad_volume_is_refused_by_name(template, tmp_path, name, make, words):
         assert word in str(refusal.value)
 
 
-# ---- People ------------------------------------------------------------------------------------------------
+# ---- Subjects ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("path", "experiment", "person"), [
+@pytest.mark.parametrize(("path", "experiment", "subject"), [
     ("disc1/OAS1_0007_MR2/RAW/OAS1_0007_MR2_mpr-1_anon.hdr", "brain", "OAS1_0007"),
     ("OAS2_0007_MR2/RAW/mpr-1.nifti.hdr", "brain", "OAS2_0007"),
     ("OAS30001_MR_d0129/anat2/sub-OAS30001_T1w.nii.gz", "brain", "OAS30001"),
@@ -304,12 +310,12 @@ def test_bad_volume_is_refused_by_name(template, tmp_path, name, make, words):
     ("anna_left.nii.gz", "knee", "anna"),
     ("anna-RIGHT.nii", "knee", "anna"),
 ])  # fmt: skip
-def test_person_of_a_path(path, experiment, person):
-    assert person_of(path, experiment) == person
+def test_subject_of_a_path(path, experiment, subject):
+    assert subject_of(path, experiment) == subject
 
 
 def test_published_shares():
-    """Also where most people turn out to be unreadable, no split stays empty."""
+    """Also where most subjects turn out to be unreadable, no split stays empty."""
     rows = []
     for number in range(354):
         split = free_split(rows, 354)
@@ -319,14 +325,14 @@ def test_published_shares():
 
 
 def oasis_tree(folder, image):
-    """Sessions as OASIS-1 has them: four people, one of whom came twice."""
+    """Sessions as OASIS-1 has them: four subjects, one of whom came twice."""
     marked = with_ball(image, MARKER["brain"])
     for number, session in enumerate(
         ["OAS1_0001_MR1", "OAS1_0002_MR1", "OAS1_0002_MR2", "OAS1_0005_MR1", "OAS1_0017_MR1"]
     ):
         place = folder / "disc1" / session
-        person = nibabel.Nifti1Image(marked.get_fdata() * (1 + 0.1 * number), image.affine)
-        write_analyze(person, place / T88 / f"{session}_mpr_n4_anon_111_t88_gfc.hdr")
+        subject = nibabel.Nifti1Image(marked.get_fdata() * (1 + 0.1 * number), image.affine)
+        write_analyze(subject, place / T88 / f"{session}_mpr_n4_anon_111_t88_gfc.hdr")
         write_analyze(image, place / T88 / f"{session}_mpr_n4_anon_111_t88_masked_gfc.hdr")
         write_analyze(image, place / "PROCESSED/MPRAGE/SUBJ_111" / f"{session}_mpr_n4_anon_sbj_111.hdr", "ASL")
         write_analyze(image, place / "RAW" / f"{session}_mpr-1_anon.hdr", "ASL")
@@ -342,13 +348,14 @@ def test_oasis_as_it_is_distributed(template, tmp_path, capsys):
     table = lines(to)
     assert len(table) == 5
     assert all(name.endswith("_t88_gfc.hdr") for name in table)
-    people = {line["person"]: line["number"] for line in table.values()}
-    assert people == {"OAS1_0001": "1", "OAS1_0002": "2", "OAS1_0005": "5", "OAS1_0017": "17"}
-    data = load_slices(choose_settings("brain", "smoke", data=to))
-    assert sorted({*data.train.people, *data.validate.people, *data.test.people}) == [1, 2, 5, 17]
-    assert sum(map(len, (data.train, data.validate, data.test))) == 5 * 8
-    (two,) = (split for split in (data.train, data.validate, data.test) if 2 in split.people)
-    assert two.slice_numbers[two.people == 2].tolist() == list(range(16))  # the second session goes on
+    numbers = {line["person"]: line["number"] for line in table.values()}
+    assert numbers == {"OAS1_0001": "1", "OAS1_0002": "2", "OAS1_0005": "5", "OAS1_0017": "17"}
+    loaded = load(choose_settings("brain", "smoke", data=to))
+    splits = loaded.train, loaded.validate, loaded.test
+    assert sorted({subject for split in splits for subject in split.subjects}) == [1, 2, 5, 17]
+    assert sum(map(len, splits)) == 5 * 8
+    (two,) = (split for split in splits if 2 in split.subjects)
+    assert two.slice_numbers[two.subjects == 2].tolist() == list(range(16))  # the second session continues the count
     said = capsys.readouterr().out
     assert "label maps by their names: disc1/OAS1_0001_MR1/FSL_SEG/" in said
     assert "(5 in all)" in said
@@ -357,21 +364,17 @@ def test_oasis_as_it_is_distributed(template, tmp_path, capsys):
     assert f"make run DATA={to}" in said
     assert (to / "preview_brain.png").stat().st_size > 1000
     expected = cut_volume(source / "disc1/OAS1_0001_MR1" / T88 / "OAS1_0001_MR1_mpr_n4_anon_111_t88_gfc.hdr", "brain")
-    files = next(
-        files
-        for files in list_oasis_splits(to / "keras_png_slices_data").values()
-        if any(name.person == 1 for name in files)
-    )
-    read = np.stack([np.asarray(opened_image(path)) for name, path in files.items() if name.person == 1])
+    files = [item for split in oasis_splits(to).values() for item in split.items()]
+    read = np.stack([np.asarray(open_image(path)) for name, path in files if name.subject == 1])
     np.testing.assert_array_equal(read, expected)
 
 
 @pytest.mark.usefixtures("small", "close_figures")
-def test_all_volumes_of_a_person_are_in_one_split(template, tmp_path):
-    names = [f"{person}/{volume}.nii" for person in ("anna", "bert", "carl") for volume in (1, 2)]
-    volumes.cut_folder(people_in(tmp_path / "heads", template, names), "brain", tmp_path / "data")
-    splits = list_oasis_splits(tmp_path / "data" / "keras_png_slices_data")
-    assert [len({name.person for name in files}) for files in splits.values()] == [1, 1, 1]
+def test_all_volumes_of_a_subject_are_in_one_split(template, tmp_path):
+    names = [f"{subject}/{volume}.nii" for subject in ("anna", "bert", "carl") for volume in (1, 2)]
+    volumes.cut_folder(subjects_in(tmp_path / "heads", template, names), "brain", tmp_path / "data")
+    splits = oasis_splits(tmp_path / "data")
+    assert [len({name.subject for name in files}) for files in splits.values()] == [1, 1, 1]
     assert [[name.number for name in files] for files in splits.values()] == [list(range(16))] * 3
 
 
@@ -388,7 +391,7 @@ def test_knees_get_akoa_names(template, tmp_path):
         "carl/dess.nii.gz": None,
         "dora_left_right.nii.gz": None,
     }
-    source, to = people_in(tmp_path / "knees", template, names), tmp_path / "data"
+    source, to = subjects_in(tmp_path / "knees", template, names), tmp_path / "data"
     failures = volumes.cut_folder(source, "knee", to)
     assert failures.keys() == {name for name, new in names.items() if new is None}
     for name, why in failures.items():
@@ -399,9 +402,10 @@ def test_knees_get_akoa_names(template, tmp_path):
     }
     files = {path.name for path in (to / "AKOA_Analysis").glob("*.png")}
     assert len(files) == 7 * 8
-    assert all(map(read_akoa_name, files))
-    data = load_slices(choose_settings("knee", "smoke", data=to, held_out_patients=1))
-    assert sorted({*data.train.people, *data.validate.people, *data.test.people}) == [1, 2, 9014797, 9961728]
+    assert all(read_name(name, DATASETS["knee"].name_pattern) for name in files)
+    loaded = load(choose_settings("knee", "smoke", data=to, held_out_patients=1))
+    splits = loaded.train, loaded.validate, loaded.test
+    assert sorted({patient for split in splits for patient in split.subjects}) == [1, 2, 9014797, 9961728]
     with Image.open(next((to / "AKOA_Analysis").glob("*.png"))) as picture:
         assert picture.mode == "L"
 
@@ -409,12 +413,12 @@ def test_knees_get_akoa_names(template, tmp_path):
 # ---- A whole folder ----------------------------------------------------------------------------------------
 
 
-PEOPLE = [f"sub-{number:02d}/anat/sub-{number:02d}_T1w.nii.gz" for number in range(1, 6)]
+SUBJECTS = [f"sub-{number:02d}/anat/sub-{number:02d}_T1w.nii.gz" for number in range(1, 6)]
 
 
 @pytest.fixture
 def source(small, close_figures, template, tmp_path):
-    return people_in(tmp_path / "bids", template, PEOPLE)
+    return subjects_in(tmp_path / "bids", template, SUBJECTS)
 
 
 def counted(monkeypatch, stop_at=None):
@@ -443,7 +447,7 @@ def test_second_call_cuts_only_what_is_missing(source, tmp_path, monkeypatch, te
 
 
 @pytest.mark.parametrize("when", ["while cutting", "while writing"])
-def test_stopped_and_gone_on_is_as_if_never_stopped(source, tmp_path, monkeypatch, when):
+def test_stopped_and_continued_is_as_if_never_stopped(source, tmp_path, monkeypatch, when):
     volumes.cut_folder(source, "brain", tmp_path / "whole")
     with monkeypatch.context() as patch:
         if when == "while cutting":
@@ -458,54 +462,54 @@ def test_stopped_and_gone_on_is_as_if_never_stopped(source, tmp_path, monkeypatc
                     raise KeyboardInterrupt
 
             patch.setattr(Image.Image, "save", save_until_stopped)
-        patch.setattr(sys, "argv", ["volumes", str(source), "--to", str(tmp_path / "data")])
-        with pytest.raises(SystemExit, match="goes on"):
-            volumes.main()
+        patch.setattr(sys, "argv", ["cut_volumes", str(source), "--to", str(tmp_path / "data")])
+        with pytest.raises(SystemExit, match="continues"):
+            cut_volumes.main()
     left = [path for path in (tmp_path / "data").rglob("*") if path.is_file()]
-    assert len(left) == 2 * 8 + 1  # two people and people.csv; no part of the third
+    assert len(left) == 2 * 8 + 1  # two subjects and people.csv; no part of the third
     volumes.cut_folder(source, "brain", tmp_path / "data")
     assert contents(tmp_path / "data") == contents(tmp_path / "whole")
 
 
 def test_bad_volumes_do_not_stop_the_others(source, tmp_path, monkeypatch, capsys):
-    truncated(nibabel.load(source / PEOPLE[1]), source / "sub-02/anat/sub-02_T1w.nii.gz")
+    truncated(nibabel.load(source / SUBJECTS[1]), source / "sub-02/anat/sub-02_T1w.nii.gz")
     (source / "sub-06").mkdir()
     (source / "sub-06" / "notes.nii").write_text("no volume")
-    monkeypatch.setattr(sys, "argv", ["volumes", str(source), "--to", str(tmp_path / "data")])
+    monkeypatch.setattr(sys, "argv", ["cut_volumes", str(source), "--to", str(tmp_path / "data")])
     with pytest.raises(SystemExit) as end:
-        volumes.main()
+        cut_volumes.main()
     assert end.value.code == 1
     said = capsys.readouterr()
-    assert "4 volumes of 4 people" in said.out
+    assert "4 volumes of 4 subjects" in said.out
     assert "Volumes that could not be cut: 2" in said.err
     assert "sub-02_T1w.nii.gz cannot be read" in said.err
-    assert "Not there, because none of their volumes could be cut: sub-02, sub-06" in said.err
-    assert all(list_oasis_splits(tmp_path / "data" / "keras_png_slices_data").values())  # no split is empty
+    assert "Missing (no usable volume): sub-02, sub-06." in said.err
+    assert all(oasis_splits(tmp_path / "data").values())  # no split is empty
     with pytest.raises(SystemExit):  # tried again, and all else left as it is
-        volumes.main()
+        cut_volumes.main()
 
 
-def test_people_stay_in_their_split_when_others_come(source, tmp_path, template):
+def test_subjects_stay_in_their_split_when_others_come(source, tmp_path, template):
     to = tmp_path / "data"
     volumes.cut_folder(source, "brain", to)
     before = lines(to)
     held_out = {line["person"] for line in before.values() if line["split"] != "train"}
     assert held_out != {"sub-01", "sub-02"}  # chance decides, not the order of names, which may be that of hospitals
     more = [f"sub-{number:02d}/sub-{number:02d}.nii" for number in (0, 7, 8, 9, *range(20, 32))]
-    people_in(source, template, [*more, "sub-03/later.nii"])
+    subjects_in(source, template, [*more, "sub-03/later.nii"])
     volumes.cut_folder(source, "brain", to)
     after = lines(to)
     assert {name: after[name] for name in before} == before
-    assert after["sub-03/later.nii"] == before[PEOPLE[2]] | {
+    assert after["sub-03/later.nii"] == before[SUBJECTS[2]] | {
         "volume": "sub-03/later.nii", "first": "8", "bytes": after["sub-03/later.nii"]["bytes"]
     }  # fmt: skip
-    splits = list_oasis_splits(to / "keras_png_slices_data")  # refuses a person in two splits
-    assert [len({name.person for name in files}) for files in splits.values()] == [18, 2, 1]
+    splits = oasis_splits(to)
+    assert [len({name.subject for name in files}) for files in splits.values()] == [18, 2, 1]
 
 
 @pytest.mark.parametrize(("change", "words"), [
-    (lambda source, to: [(source / name).unlink() for name in PEOPLE[:3]], ("2 people", "sub-04, sub-05", "three")),
-    (lambda source, to: [(source / name).unlink() for name in PEOPLE], ("No volumes", "dcm2niix")),
+    (lambda source, to: [(source / name).unlink() for name in SUBJECTS[:3]], ("2 subjects", "sub-04, sub-05", "three")),
+    (lambda source, to: [(source / name).unlink() for name in SUBJECTS], ("No volumes", "dcm2niix")),
     (lambda source, to: source.rename(source.with_name("gone")), ("does not exist", "Correct FROM")),
     (lambda source, to: ((to / "keras_png_slices_data/keras_png_slices_train").mkdir(parents=True),
      Image.new("L", (8, 8)).save(to / "keras_png_slices_data/keras_png_slices_train/case_001_slice_0.nii.png")),
@@ -519,9 +523,9 @@ def test_folder_that_cannot_be_cut_is_refused(source, tmp_path, monkeypatch, cha
     to = tmp_path / "data"
     change(source, to)
     before = contents(to) if to.exists() else {}
-    monkeypatch.setattr(sys, "argv", ["volumes", str(source), "--to", str(to)])
+    monkeypatch.setattr(sys, "argv", ["cut_volumes", str(source), "--to", str(to)])
     with pytest.raises(SystemExit) as end:
-        volumes.main()
+        cut_volumes.main()
     for word in words:
         assert word in end.value.code
     assert (contents(to) if to.exists() else {}) == before
@@ -531,21 +535,21 @@ def test_another_volume_of_a_known_name_is_not_taken_for_it(source, tmp_path, te
     to = tmp_path / "data"
     volumes.cut_folder(source, "brain", to)
     before = contents(to)
-    written(with_ball(template, MARKER["brain"]), source / PEOPLE[0])
+    written(with_ball(template, MARKER["brain"]), source / SUBJECTS[0])
     failures = volumes.cut_folder(source, "brain", to)
-    assert "another file" in failures[PEOPLE[0]]
+    assert "another file" in failures[SUBJECTS[0]]
     assert contents(to) == before
-    size = (source / PEOPLE[0]).stat().st_size  # what the message says for a corrected volume
-    assert f"write {size} as its bytes" in failures[PEOPLE[0]]
+    size = (source / SUBJECTS[0]).stat().st_size  # what the message says for a corrected volume
+    assert f"write {size} as its bytes" in failures[SUBJECTS[0]]
     table = to / "keras_png_slices_data" / "people.csv"
-    table.write_text(table.read_text().replace(lines(to)[PEOPLE[0]]["bytes"], str(size), 1))
+    table.write_text(table.read_text().replace(lines(to)[SUBJECTS[0]]["bytes"], str(size), 1))
     next(to.rglob("case_001_slice_0.nii.png")).unlink()
     assert volumes.cut_folder(source, "brain", to) == {}
     assert contents(to).keys() == before.keys()
     assert contents(to) != before
 
 
-def test_numbers_of_oasis_are_never_given_to_two_people(source, tmp_path, template):
+def test_numbers_of_oasis_are_never_given_to_two_subjects(source, tmp_path, template):
     to = tmp_path / "data"
     volumes.cut_folder(source, "brain", to)
     write_analyze(template, source / "OAS1_0003_MR1" / T88 / "OAS1_0003_MR1_mpr_n4_anon_111_t88_gfc.hdr")

@@ -1,3 +1,0 @@
-from gan_utils.ablation.training import main
-
-main()

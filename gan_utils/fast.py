@@ -1,0 +1,196 @@
+"""How it is computed: on which devices, in which number format, and by which faster kernels with the same results.
+
+Nothing here belongs to the lesson. `build_gan` calls `speed_up` in its last line; without it training is slower and
+nothing else.
+"""
+
+import functools
+import json
+import os
+from collections import Counter
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+BFLOAT16_FROM = 128  # pixels; at 64 it gains little
+
+
+@dataclass(frozen=True)
+class Computing:
+    """What `choose_computing` chose."""
+
+    precision: str
+    jit_compile: bool
+    steps_per_execution: int
+    device: str
+
+    def __str__(self):
+        steps, xla = self.steps_per_execution, "with" if self.jit_compile else "without"
+        return f"Computing in {self.precision}, {xla} XLA, {steps} step{'s' * (steps > 1)} a call, on {self.device}"
+
+
+def choose_computing(settings):
+    """The fastest way to compute a training step on this device that leaves its results as good.
+
+    What the settings give is used as it is. Else: mixed_bfloat16 (Micikevicius et al. 2018, arXiv 1710.03740) on images
+    of 128 pixels and more where the device multiplies it faster than float32; no XLA, which made these networks slower
+    on CPUs; 1 training step a call on a CPU, where a step takes far longer than the call, 8 on a GPU, 1 on several
+    devices, where Keras cannot do more (github.com/keras-team/keras/issues/19246).
+    """
+    gpus = list_gpus()
+    has_bfloat16 = any(map(gpu_has_bfloat16, gpus)) if gpus else processor_has_bfloat16()
+    alone = tf.distribute.get_strategy().num_replicas_in_sync == 1
+    chosen = {
+        "precision": "mixed_bfloat16" if has_bfloat16 and settings.image_size >= BFLOAT16_FROM else "float32",
+        "jit_compile": False,
+        "steps_per_execution": 8 if len(gpus) == 1 and alone else 1,
+    }
+    given = {name: getattr(settings, name) for name in chosen if getattr(settings, name) is not None}
+    return Computing(**(chosen | given), device=describe_device())
+
+
+def list_gpus():
+    return tf.config.list_physical_devices("GPU")
+
+
+def gpu_has_bfloat16(gpu):
+    """Whether a GPU has tensor cores for bfloat16: those of NVIDIA from 2020 (Ampere) on."""
+    return tf.config.experimental.get_device_details(gpu).get("compute_capability", (0, 0)) >= (8, 0)
+
+
+def processor_has_bfloat16(cpuinfo=Path("/proc/cpuinfo")):
+    """Whether the processor multiplies bfloat16 in hardware. Only Linux tells; elsewhere the answer is no."""
+    return cpuinfo.exists() and not {"avx512_bf16", "amx_bf16"}.isdisjoint(cpuinfo.read_text().split())
+
+
+def describe_device():
+    """What TensorFlow computes on, in words."""
+    names = (tf.config.experimental.get_device_details(gpu).get("device_name", "GPU") for gpu in list_gpus())
+    counted = [name if number == 1 else f"{number} x {name}" for name, number in Counter(names).items()]
+    words = ", ".join(counted) or f"CPU, {usable_cores()}"
+    machines = len(list_machines())
+    return words if machines < 2 else f"{words}, on each of {machines} machines"
+
+
+def list_machines():
+    """The machines that train together, "host:port" each, as the environment variable TF_CONFIG names them."""
+    cluster = json.loads(os.environ.get("TF_CONFIG") or "{}").get("cluster", {})
+    return [*cluster.get("chief", []), *cluster.get("worker", [])]
+
+
+def count_usable_cores():
+    """How many cores this process may use; taskset and containers allow fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def usable_cores():
+    """The same in words."""
+    number = count_usable_cores()
+    return "1 core" if number == 1 else f"{number} cores"
+
+
+@contextmanager
+def precision(name):
+    """Layers that are made inside compute in this number format."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+# ---- several devices ---------------------------------------------------------------------------------------
+
+
+def choose_strategy():
+    """The `tf.distribute.Strategy` that is in force, else one that shares each batch among all GPUs."""
+    if not tf.distribute.has_strategy() and len(list_gpus()) > 1:
+        return tf.distribute.MirroredStrategy()
+    return tf.distribute.get_strategy()
+
+
+def check_sharing(settings, computing, devices):
+    """Refuse settings that several devices cannot train with."""
+    if settings.batch_size % devices:
+        raise ValueError(
+            f"{devices} devices cannot share batches of {settings.batch_size} images evenly: choose a batch_size that "
+            f"is a multiple of {devices}"
+        )
+    if devices > 1 and computing.steps_per_execution > 1:
+        raise ValueError(f"steps_per_execution has to be 1 on {devices} devices, for the sake of Keras")
+    if devices > 1 and settings.discriminator_batch_norm and settings.r1_gamma:
+        raise ValueError(f"discriminator_batch_norm and r1_gamma do not go together on {devices} devices: drop one")
+
+
+def count_replicas():
+    """How many devices share the batch that is being computed; 1 outside a training step."""
+    context = tf.distribute.get_replica_context()
+    return context.num_replicas_in_sync if context else 1
+
+
+def replica_slice(values):
+    """This device's part, along the first axis, of what was sampled for the whole batch."""
+    if count_replicas() == 1:
+        return values
+    size = tf.shape(values)[0] // count_replicas()
+    start = size * tf.distribute.get_replica_context().replica_id_in_sync_group
+    return values[start : start + size]
+
+
+# ---- faster kernels ----------------------------------------------------------------------------------------
+
+
+def speed_up(model):
+    """Swap faster kernels for Adam and dropout into a compiled `GAN`, and return it.
+
+    Layers and optimisers stay Keras' own, so that saved files need nothing but Keras; networks and losses of one's own
+    are not touched otherwise.
+    """
+    for optimizer in (model.generator_optimizer, model.discriminator_optimizer):
+        if type(optimizer) is keras.optimizers.Adam and not optimizer.amsgrad:
+            optimizer.update_step = functools.partial(fused_adam_step, optimizer)
+    for layer in [*model.generator.layers, *model.discriminator.layers]:
+        if type(layer) is keras.layers.Dropout and layer.noise_shape is None and layer.rate < 0.9:
+            layer.call = functools.partial(byte_dropout, layer)
+    return model
+
+
+def fused_adam_step(optimizer, gradient, variable, learning_rate):
+    """Keras' Adam (Kingma and Ba 2015, arXiv 1412.6980) by one TensorFlow kernel a weight instead of a dozen.
+
+    The kernel passes over the memory once, which tells where weights are many: the brains' generator has 27 million.
+    """
+    index = optimizer._get_variable_index(variable)
+    steps_done = tf.cast(optimizer.iterations + 1, variable.dtype)
+    tf.raw_ops.ResourceApplyAdam(
+        var=variable.handle,
+        m=optimizer._momentums[index].value.handle,
+        v=optimizer._velocities[index].value.handle,
+        beta1_power=tf.pow(tf.cast(optimizer.beta_1, variable.dtype), steps_done),
+        beta2_power=tf.pow(tf.cast(optimizer.beta_2, variable.dtype), steps_done),
+        lr=tf.cast(learning_rate, variable.dtype),
+        beta1=optimizer.beta_1,
+        beta2=optimizer.beta_2,
+        epsilon=optimizer.epsilon,
+        grad=gradient,
+    )
+
+
+def byte_dropout(layer, inputs, training=False):
+    """Dropout from one random byte for each value; Keras draws four.
+
+    The rate is rounded to 1/256; what is kept is scaled up by exactly as much as is lost.
+    """
+    dropped = round(256 * layer.rate)
+    if not training or dropped == 0:
+        return inputs
+    values = tf.size(inputs)
+    seed = tf.cast(layer.seed_generator.next(), "int32")
+    words = tf.random.stateless_uniform([(values + 3) // 4], seed, None, None, "int32")
+    random_bytes = tf.reshape(tf.bitcast(words, "uint8"), [-1])[:values]
+    kept = tf.cast(tf.reshape(random_bytes >= dropped, tf.shape(inputs)), inputs.dtype)
+    return inputs * (kept * (256 / (256 - dropped)))

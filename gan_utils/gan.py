@@ -1,0 +1,257 @@
+"""One training step of a generative adversarial network, as a Keras model that `fit()` can train."""
+
+import keras
+import tensorflow as tf
+
+from gan_utils import fast
+from gan_utils.networks import build_pair
+from gan_utils.settings import UPDATES, check_choice
+
+GAN_SETTINGS = ("updates", "r1_gamma", "r1_interval", "translation", "ema_decay", "seed")  # what GAN takes of them
+
+
+def discriminator_loss(real_logits, fake_logits):
+    """Cross-entropy of a discriminator that should answer 1 to real and 0 to generated images.
+
+    Goodfellow et al. 2014, arXiv 1406.2661; -ln p of the probability p = sigmoid(logit) is softplus(-logit). Tossing a
+    coin costs 2 ln 2 = 1.39, perfect answers 0.
+
+    Args:
+        real_logits: float (images, 1), the discriminator's answers to real images.
+        fake_logits: float (images, 1), its answers to generated images.
+
+    Returns:
+        A scalar tensor, 0 or more.
+    """
+    return tf.reduce_mean(tf.nn.softplus(-real_logits)) + tf.reduce_mean(tf.nn.softplus(fake_logits))
+
+
+def generator_loss(real_logits, fake_logits):
+    """Cross-entropy of a generator whose images should be answered by 1; ln 2 = 0.69 where nobody can tell.
+
+    Arguments and result are those of `discriminator_loss`; this loss does not depend on real_logits, others do.
+    """
+    return tf.reduce_mean(tf.nn.softplus(-fake_logits))
+
+
+class GAN(keras.Model):
+    """A generator and a discriminator that train each other; built up in notebooks/02 and 03.
+
+    Args:
+        generator: `keras.Model`, (images, latent_dim) -> (images, image_size, image_size, 1).
+        discriminator: `keras.Model`, (images, image_size, image_size, 1) -> (images, 1), logits.
+        updates: "simultaneous": both networks learn from one pass (as published for brains). "alternating": the
+            discriminator learns first, then the generator through the updated discriminator (for knees).
+        generator_loss, discriminator_loss: functions of (real_logits, fake_logits), each float (images, 1), that
+            return a mean over the images, by `tf.reduce_mean`.
+        r1_gamma, r1_interval, translation, ema_decay: see `Settings`; each is off at 0.
+        seed: start of the random latents and translations.
+
+    Attributes:
+        averaged_generator: the generator to make images with: a copy whose weights are averaged over training steps,
+            or the generator itself where ema_decay is 0.
+
+    Example:
+        >>> model = GAN(build_knee_generator(64, 8), build_knee_discriminator(64, 8), "alternating", seed=1)
+        >>> model.compile(keras.optimizers.Adam(1e-4), keras.optimizers.Adam(1e-4))
+        >>> model.fit(batches, epochs=2)
+    """
+
+    def __init__(
+        self,
+        generator,
+        discriminator,
+        updates="simultaneous",
+        *,
+        generator_loss=generator_loss,
+        discriminator_loss=discriminator_loss,
+        r1_gamma=0.0,
+        r1_interval=16,
+        translation=0.0,
+        ema_decay=0.0,
+        seed=None,
+        **options,
+    ):
+        super().__init__(**options)
+        check_choice("updates", updates, UPDATES)
+        self.update = self.update_simultaneously if updates == "simultaneous" else self.update_in_turn
+        self.generator = generator
+        self.discriminator = discriminator
+        self.generator_loss, self.discriminator_loss = generator_loss, discriminator_loss
+        self.r1_gamma, self.r1_interval = r1_gamma, r1_interval
+        self.translation = translation
+        self.ema_decay = ema_decay
+        self.averaged_generator = keras.models.clone_model(generator) if ema_decay else generator
+        self.averaged_generator.set_weights(generator.get_weights())
+        self.latent_dim = generator.input_shape[-1]
+        self.random = keras.random.SeedGenerator(seed)
+        # "loss" is there for callbacks that watch it by this name, such as keras.callbacks.TerminateOnNaN.
+        self.loss_means = {
+            name: keras.metrics.Mean(name=name) for name in ("generator_loss", "discriminator_loss", "loss")
+        }
+        self(keras.ops.zeros((1, self.latent_dim)))  # Keras saves the weights of models that were called once
+
+    def compile(self, generator_optimizer, discriminator_optimizer, **options):
+        """One optimiser a network; options are those of `keras.Model.compile`.
+
+        Callbacks that change `model.optimizer.learning_rate` act on the generator's.
+        """
+        super().compile(optimizer=generator_optimizer, **{"jit_compile": False, **options})
+        self.generator_optimizer = generator_optimizer
+        self.discriminator_optimizer = discriminator_optimizer
+        # Built here rather than in the first step, so that checkpoints hold the optimisers' state, too.
+        generator_optimizer.build(self.generator.trainable_variables)
+        discriminator_optimizer.build(self.discriminator.trainable_variables)
+
+    def call(self, latents, training=False):
+        """What the generator makes of standard normal latents (images, latent_dim)."""
+        return self.generator(latents, training=training)
+
+    @property
+    def metrics(self):
+        return list(self.loss_means.values())  # listed here, so that Keras resets them at each epoch
+
+    def train_step(self, data):
+        """Improve both networks on one batch of real images, float32 (images, image_size, image_size, 1), -1..1.
+
+        Returns the losses of this training step; `fit()` shows their means at the end of an epoch.
+        """
+        real_images, _, _ = keras.utils.unpack_x_y_sample_weight(data)  # fit() may wrap the batch in a tuple
+        latents = self.sample_latents(tf.shape(real_images)[0])
+        generator_loss, discriminator_loss = self.update(real_images, latents)
+        if self.ema_decay:
+            self.average_generator()
+        losses = {"generator_loss": generator_loss, "discriminator_loss": discriminator_loss}
+        losses["loss"] = generator_loss + discriminator_loss
+        for name, loss in losses.items():
+            self.loss_means[name].update_state(loss)
+        return losses
+
+    def sample_latents(self, images):
+        """Standard normal (images, latent_dim)."""
+        latents = keras.random.normal((images * fast.count_replicas(), self.latent_dim), seed=self.random)
+        return fast.replica_slice(latents)  # all devices draw the same numbers, so each takes its own part of them
+
+    def update_simultaneously(self, real_images, latents):
+        """Both gradients come from the same pass, before either network moves."""
+        with tf.GradientTape() as generator_tape, tf.GradientTape() as discriminator_tape:
+            fake_images = self.generator(latents, training=True)
+            real_logits = self.discriminate(real_images)
+            fake_logits = self.discriminate(fake_images)
+            generator_loss = self.generator_loss(real_logits, fake_logits)
+            discriminator_loss = self.discriminator_loss(real_logits, fake_logits)
+            penalised_loss = discriminator_loss + self.gradient_penalty(real_images)
+        self.descend(self.generator_optimizer, self.generator, generator_tape, generator_loss)
+        self.descend(self.discriminator_optimizer, self.discriminator, discriminator_tape, penalised_loss)
+        return generator_loss, discriminator_loss
+
+    def update_in_turn(self, real_images, latents):
+        """The discriminator moves first; then the generator, against the discriminator as it is now."""
+        with tf.GradientTape() as generator_tape:
+            fake_images = self.generator(latents, training=True)
+        with tf.GradientTape() as discriminator_tape:
+            discriminator_loss = self.discriminator_loss(self.discriminate(real_images), self.discriminate(fake_images))
+            penalised_loss = discriminator_loss + self.gradient_penalty(real_images)
+        self.descend(self.discriminator_optimizer, self.discriminator, discriminator_tape, penalised_loss)
+        with generator_tape:  # records on from where the images were made
+            generator_loss = self.generator_loss(self.discriminate(real_images), self.discriminate(fake_images))
+        self.descend(self.generator_optimizer, self.generator, generator_tape, generator_loss)
+        return generator_loss, discriminator_loss
+
+    def discriminate(self, images):
+        """The discriminator's logits; it sees images translated at random where that is asked for."""
+        if self.translation:
+            images = translated(images, self.translation, self.random)
+        return self.discriminator(images, training=True)
+
+    def gradient_penalty(self, real_images):
+        """R1 gradient penalty of Mescheder et al. 2018 (arXiv 1801.04406): the discriminator's slopes at real images.
+
+        Lazy, as in Karras et al. 2020 (arXiv 1912.04958): paid in one of r1_interval training steps, and that much
+        more; in the others it is 0 and costs nothing.
+        """
+        if not self.r1_gamma:
+            return 0.0
+
+        def penalty():
+            with tf.GradientTape() as tape:
+                tape.watch(real_images)
+                logits = self.discriminator(real_images, training=True)
+            slopes = tf.reduce_sum(tape.gradient(logits, real_images) ** 2, axis=(1, 2, 3))
+            return self.r1_gamma / 2 * self.r1_interval * tf.reduce_mean(slopes)
+
+        is_due = tf.cast(self.discriminator_optimizer.iterations, tf.int32) % self.r1_interval == 0
+        return tf.cond(is_due, penalty, lambda: 0.0)
+
+    def descend(self, optimizer, network, tape, loss):
+        """Move the weights of one network, and no others, down the gradient of its loss."""
+        weights = network.trainable_variables
+        # The optimiser adds up the gradients of all devices, and the loss is a mean over one device's images.
+        share = tf.ones_like(loss) / fast.count_replicas()
+        optimizer.apply(tape.gradient(loss, weights, output_gradients=share), weights)
+
+    def average_generator(self):
+        """Move the averaged generator's weights, batch statistics included, a little towards the generator's.
+
+        The first training steps move them further, so that the untrained weights are soon forgotten.
+        """
+        steps_done = tf.cast(self.generator_optimizer.iterations, tf.float32)
+        decay = tf.minimum(self.ema_decay, (1 + steps_done) / (10 + steps_done))
+        for average, weight in zip(self.averaged_generator.weights, self.generator.weights, strict=True):
+            average.assign(decay * average + (1 - decay) * weight)
+
+
+def translated(images, share, seed):
+    """Images moved by whole pixels, each by up to `share` of its size in either direction, with black moved in.
+
+    Zhao et al. 2020, arXiv 2006.10738: what the discriminator sees of real and generated images is shifted alike, so
+    that a small set of real images is harder to learn by heart.
+
+    Args:
+        images: float (images, size, size, 1), -1..1.
+        share: 0 to 1.
+        seed: a `keras.random.SeedGenerator`.
+    """
+    number, size = tf.shape(images)[0], images.shape[1]
+    most = int(share * size)
+    padded = tf.pad(images, [[0, 0], [most, most], [most, most], [0, 0]], constant_values=-1.0)
+    first = keras.random.randint((2, number), 0, 2 * most + 1, seed=seed)
+    rows, columns = tf.unstack(first[..., None] + tf.range(size))
+    moved = tf.gather(padded, rows, axis=1, batch_dims=1)
+    return tf.gather(moved, columns, axis=2, batch_dims=1)
+
+
+def build_gan(
+    settings, generator=None, discriminator=None, generator_loss=generator_loss, discriminator_loss=discriminator_loss
+):
+    """The untrained `GAN` that the settings describe, compiled with an Adam optimiser for each network.
+
+    It trains on all GPUs that TensorFlow sees, each of which takes an equal part of every batch.
+
+    Args:
+        settings: `Settings`.
+        generator, discriminator, generator_loss, discriminator_loss: your own instead of those of the settings; see
+            `GAN`.
+
+    Raises:
+        ValueError: several devices cannot train with these settings; the text says which.
+    """
+    computing, strategy = fast.choose_computing(settings), fast.choose_strategy()
+    fast.check_sharing(settings, computing, strategy.num_replicas_in_sync)
+    with strategy.scope():
+        with fast.precision(computing.precision):
+            pair = build_pair(settings)
+        model = GAN(
+            generator or pair[0],
+            discriminator or pair[1],
+            generator_loss=generator_loss,
+            discriminator_loss=discriminator_loss,
+            **{name: getattr(settings, name) for name in GAN_SETTINGS},
+        )
+        model.compile(
+            keras.optimizers.Adam(settings.generator_learning_rate, beta_1=settings.beta_1),
+            keras.optimizers.Adam(settings.discriminator_learning_rate, beta_1=settings.beta_1),
+            jit_compile=computing.jit_compile,
+            steps_per_execution=computing.steps_per_execution,
+        )
+    return fast.speed_up(model)  # the same training in less time; without it, it is slower and nothing else

@@ -1,3 +1,0 @@
-from gan_utils.volumes.folder import main
-
-main()

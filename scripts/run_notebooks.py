@@ -1,0 +1,130 @@
+"""Run the notebooks in order, each in a kernel of its own, and keep them as executed with the run.
+
+python -m scripts.run_notebooks [--experiment brain|knee] [--profile smoke|quick|full]
+                                [--recipe baseline|improved] [--data FOLDER]
+                                [--settings "epochs=100 batch_size=32"]
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, DeadKernelError
+
+from gan_utils import PROJECT_FOLDER, atomic_write, duration, short_path
+from scripts.command_line import make_parser, parsed_settings
+
+# TensorFlow's own start-up messages, which no setting silences; they say nothing about the notebook.
+TENSORFLOW_LOG = re.compile(
+    r"(WARNING: All log messages before absl|[IW]\d{4} \d\d:\d\d:|To enable the following instructions)"
+)
+
+
+RESULTS = (
+    *("model_progress.gif", "loss_graph.png", "loss_plot.png", "judgement_graph.png", "ssim_graph.png"),
+    *("example_output.png", "SSIM.txt", "results.json"),
+)
+SECONDS_BETWEEN_LINES = 20  # where lines cannot be overwritten, as in a log file
+
+
+class EchoingClient(NotebookClient):
+    """Runs a notebook and echoes its updating lines (progress, time left, warnings) in the terminal."""
+
+    last_echo = 0.0
+
+    def process_message(self, message, cell, cell_index):
+        content = message["content"]
+        if message["msg_type"] == "update_display_data" and set(content["data"]) == {"text/plain"}:
+            now = time.monotonic()
+            if content["metadata"].get("last"):
+                echo(content["data"]["text/plain"], end="\n")
+            elif sys.stdout.isatty() or now - self.last_echo > SECONDS_BETWEEN_LINES:
+                self.last_echo = now
+                echo(content["data"]["text/plain"])
+        return super().process_message(message, cell, cell_index)
+
+
+def echo(text, end=""):
+    """Overwrite the current line of a terminal; write a line a call anywhere else."""
+    if sys.stdout.isatty():
+        # A line that wraps cannot be overwritten.
+        fitting = text if end else text[: shutil.get_terminal_size().columns - 1]
+        print(f"\r\033[K{fitting}", end=end, flush=True)
+    else:
+        print(text, flush=True)
+
+
+def run_notebook(path, folder):
+    """Execute the notebook at `path` and write it with its outputs into `folder`, also when a cell fails."""
+    notebook = nbformat.read(path, as_version=4)
+    client = EchoingClient(
+        notebook,
+        timeout=None,
+        kernel_name="python3",
+        resources={"metadata": {"path": path.parent}},
+        extra_arguments=["--IPKernelApp.log_level=ERROR"],  # its only warning is about networks
+    )
+    start = time.monotonic()
+    try:
+        client.execute(stderr=subprocess.DEVNULL)  # the notebook keeps what the kernel says there
+    except AssertionError as error:  # what nbclient makes of Ctrl-C, once it has ended the kernel
+        raise DeadKernelError(f"{path.name} was interrupted") from error
+    finally:
+        drop_tensorflow_log(notebook)
+        folder.mkdir(parents=True, exist_ok=True)
+        with atomic_write(folder / path.name) as unfinished:
+            nbformat.write(notebook, unfinished)
+    echo(f"{path.name}: {duration(time.monotonic() - start)}", end="\n")
+
+
+def drop_tensorflow_log(notebook):
+    for cell in notebook.cells:
+        cell.get("metadata", {}).pop("execution", None)  # time stamps, which only make differences noisy
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in cell.outputs if not is_tensorflow_log(output)]
+
+
+def is_tensorflow_log(output):
+    lines = output.get("text", "").splitlines()
+    return output.get("name") == "stderr" and all(TENSORFLOW_LOG.match(line) or not line.strip() for line in lines)
+
+
+def main():
+    arguments = make_parser("scripts.run_notebooks", __doc__.splitlines()[0]).parse_args()
+    try:
+        settings = parsed_settings(arguments)
+    except ValueError as error:
+        sys.exit(f"Cannot start: {error}")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's C++ messages would fill the terminal
+    # The notebooks read their defaults from here.
+    os.environ.update({f"GAN_{name.upper()}": value for name, value in vars(arguments).items()})
+    # Notebook 3 may archive the run's folder, so the executed notebooks are elsewhere until all of them are done.
+    folder, unfinished = settings.run_folder, settings.run_folder.with_name(f"{settings.run_name}-unfinished-notebooks")
+    start = time.monotonic()
+    for path in sorted((PROJECT_FOLDER / "notebooks").glob("[0-9]*.ipynb")):
+        echo(f"{path.name} ...")
+        try:
+            run_notebook(path, unfinished)
+        except CellExecutionError as error:
+            echo("", end="\n")
+            sys.exit(f"{path.name} stopped, see {short_path(unfinished)}:\n{error.ename}: {error.evalue}")
+        except DeadKernelError:
+            echo("", end="\n")
+            sys.exit(
+                f"{path.name} was ended: by you, or by the system because memory ran out. The same command continues "
+                "after the last whole epoch."
+            )
+    shutil.rmtree(folder / "notebooks", ignore_errors=True)
+    unfinished.rename(folder / "notebooks")
+    echo(f"Done in {duration(time.monotonic() - start)}. Results are in {short_path(folder)}:", end="\n")
+    for name in RESULTS:
+        echo(f"  {short_path(folder / name)}", end="\n")
+
+
+if __name__ == "__main__":
+    main()

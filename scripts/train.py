@@ -1,0 +1,78 @@
+"""Train as notebook 3 does, without the notebook.
+
+python -m scripts.train [--experiment brain|knee] [--profile smoke|quick|full] [--recipe baseline|improved]
+                        [--data FOLDER] [--settings "epochs=100 batch_size=32"]
+"""
+
+import os
+import sys
+
+from scripts.command_line import make_parser, parsed_settings
+
+parser = make_parser("scripts.train", __doc__.splitlines()[0])
+if __name__ == "__main__":
+    arguments = parser.parse_args()  # before TensorFlow is imported, so that --help answers at once
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # its C++ messages would fill the terminal
+
+import keras
+
+import prepare
+from gan_utils import data, run_folder, short_path
+from gan_utils.callbacks import Diverged, training_callbacks
+from gan_utils.fast import choose_computing
+from gan_utils.gan import build_gan
+
+
+def main(arguments):
+    try:
+        train(parsed_settings(arguments))
+    except (ValueError, Diverged, OSError) as error:  # DataError is a ValueError
+        sys.exit(f"\nCannot train: {error}")
+    except KeyboardInterrupt:
+        sys.exit("\nStopped; the same command continues after the last whole epoch.")
+
+
+def train(settings, *more_callbacks):
+    """Train the GAN that the settings describe; what was cut off continues after its last whole epoch.
+
+    Args:
+        settings: `Settings`.
+        *more_callbacks: `keras.callbacks.Callback`, your own.
+
+    Returns:
+        The run's folder, with what notebook 4 needs.
+    """
+    prepare.phantoms(settings)
+    splits = data.load(settings)
+    keras.utils.set_random_seed(settings.seed)
+    model = build_gan(settings)
+    folder = run_folder.start_run(settings, splits)
+    epochs_done = run_folder.restore_state(model, folder)
+    fit(model, settings, splits, folder, epochs_done, more_callbacks)
+    return folder
+
+
+def fit(model, settings, splits, folder, epochs_done, more_callbacks=(), options=None):
+    """Train a GAN from `epochs_done` on, and finish the run in `folder`; None: on this machine nothing is written."""
+    print(f"{run_folder.describe_setup()}\n{choose_computing(settings)}", flush=True)
+    print(f"{epochs_done} of {settings.epochs} epochs were done", flush=True)
+    batches = data.training_batches(splits.train.images, settings, epochs_done)
+    steps = data.steps_in_epoch(splits.train.images, settings)
+    model.fit(
+        batches.with_options(options) if options else batches,
+        initial_epoch=epochs_done,
+        epochs=settings.epochs,
+        steps_per_epoch=steps,
+        callbacks=[*training_callbacks(settings, folder, splits), *more_callbacks] if folder else None,
+        shuffle=False,
+        verbose=0,
+    )
+    if folder:
+        epochs = len(run_folder.read_history(folder))
+        images_seen = epochs * steps * settings.batch_size
+        run_folder.finish_run(folder, model, images_seen)
+        print(f"{epochs} epochs, {images_seen:,} images. Everything is in {short_path(folder)}.")
+
+
+if __name__ == "__main__":
+    main(arguments)

@@ -1,0 +1,367 @@
+"""`METRICS` is the one table: what is worked out of images, beside real ones, and when it raises a warning."""
+
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter
+
+from conftest import blurred, chessboard, make_images, stamped
+from gan_utils import metrics
+from gan_utils.features import (
+    distance_to_training,
+    sample_images,
+    sample_reference_batches,
+    sliced_wasserstein_distance,
+    ssim,
+)
+from gan_utils.metrics import (
+    LOSSES,
+    METRICS,
+    PUBLISHED_SSIM,
+    Evaluator,
+    Metric,
+    describe_warnings,
+    find_warnings,
+    maximum_ssim,
+    mean_ssim,
+    warnings_of_run,
+)
+from gan_utils.settings import choose_settings
+
+SETTINGS = choose_settings("brain", "smoke", ssim_batches=3)
+
+
+@pytest.fixture(scope="module")
+def training():
+    return make_images(150, seed=0)
+
+
+@pytest.fixture(scope="module")
+def held_out():
+    return make_images(60, seed=1)
+
+
+@pytest.fixture(scope="module")
+def good():
+    """What a perfect generator would make: other images of the same kind."""
+    return make_images(60, seed=2)
+
+
+@pytest.fixture(scope="module")
+def noise():
+    return np.random.default_rng(3).uniform(-1, 1, (60, 32, 32, 1)).astype(np.float32)
+
+
+def evaluator_of(held_out, training, settings=SETTINGS, number=60, projections=32):
+    return Evaluator(held_out, training, settings, number, projections)
+
+
+@pytest.fixture(scope="module")
+def evaluator(held_out, training):
+    return evaluator_of(held_out, training)
+
+
+# ---- The values ------------------------------------------------------------------------------------------------
+
+
+def test_a_perfect_generator_raises_no_warning(good, held_out, training, evaluator):
+    values = evaluator(good)
+    assert values["swd"] == pytest.approx(values["swd_real"], rel=0.3)
+    assert values["ssim"] == pytest.approx(values["ssim_real"], abs=0.1)
+    for name in ("diversity_ratio", "high_frequency_ratio", "nearest_ratio"):
+        assert values[name] == pytest.approx(1, abs=0.1)
+        assert values[f"{name}_real"] == pytest.approx(1, abs=0.1)
+        assert 0 < values[f"{name}_spread"] < 0.5
+        assert 0 < values[f"{name}_real_spread"] < 0.5
+    assert values["nearest_ratio_real"] == 1
+    with_spread = [f"{name}{real}" for name in METRICS if name != "swd" for real in ("", "_real")]
+    assert values.keys() == {*with_spread, *(f"{name}_spread" for name in with_spread), "swd", "swd_real"}
+    assert find_warnings(values) == []
+    assert evaluator(good) == values
+    assert evaluator_of(held_out, training)(good) == values
+    assert evaluator_of(held_out, training, choose_settings("brain", "smoke", ssim_batches=3, seed=2))(good) != values
+
+
+def test_only_the_metrics_named_are_worked_out(good, evaluator):
+    values = evaluator(good)
+    some = evaluator(good, ["nearest_ratio", "swd"])
+    assert list(some) == [
+        *("nearest_ratio", "nearest_ratio_spread", "nearest_ratio_real", "nearest_ratio_real_spread"),
+        *("swd", "swd_real"),
+    ]
+    assert some == {name: values[name] for name in some}
+    assert evaluator(good, []) == {}
+
+
+def test_diversity_and_high_frequencies_have_training_images_below_the_line(good, training, evaluator):
+    values = evaluator(0.5 * good)
+    assert values["diversity_ratio"] == pytest.approx(0.5 * evaluator(good)["diversity_ratio"], abs=1e-3)
+    assert values["high_frequency_ratio"] == pytest.approx(0.25 * evaluator(good)["high_frequency_ratio"], abs=1e-3)
+    own = evaluator(sample_images(training, 60, SETTINGS.seed))
+    assert (own["diversity_ratio"], own["high_frequency_ratio"]) == (1, 1)
+
+
+def test_evaluator_takes_bytes_and_sets_of_any_size(good, held_out, training, evaluator):
+    as_bytes = [np.round((images + 1) * 127.5).astype(np.uint8) for images in (good, held_out, training)]
+    expected = evaluator(good)
+    assert evaluator_of(*as_bytes[1:])(as_bytes[0]) == pytest.approx(expected, rel=0.02, abs=0.02)
+    few = evaluator_of(held_out[:5], training)(good)
+    assert few["swd_real"] > 2 * expected["swd_real"]  # few images, far apart: hence always beside the real one
+    assert few["nearest_ratio"] == pytest.approx(expected["nearest_ratio"], abs=0.1)
+    assert evaluator_of(held_out, training, number=8)(good)["swd"] > 1.5 * expected["swd"]
+
+
+def test_real_images_are_measured_once_for_many_sets(good, held_out, training, noise, monkeypatch):
+    evaluator = evaluator_of(held_out, training)
+    expected = [evaluator_of(held_out, training)(images) for images in (good, noise)]
+    assert evaluator(good) == expected[0]
+    measured = []
+
+    def counted(images, *arguments):
+        measured.append(images)
+        return distance_to_training(images, *arguments)
+
+    monkeypatch.setattr(metrics, "distance_to_training", counted)
+    assert evaluator(noise) == expected[1]
+    assert [images is noise for images in measured] == [True]
+    evaluator.real_values["swd"] = {"swd_real": 123.0}  # used, not worked out anew
+    assert evaluator(noise) == {**expected[1], "swd_real": 123.0}
+
+
+def test_only_the_generated_images_change_their_values(good, evaluator):
+    values, stamps = (evaluator(images) for images in (good, stamped(good)))
+    for name in ("swd", "high_frequency_ratio"):
+        assert stamps[name] > 1.5 * stamps[f"{name}_real"]
+    real = [name for name in values if "_real" in name]
+    assert [values[name] for name in real] == [stamps[name] for name in real]
+
+
+def test_textures_say_at_which_scale_images_are_wrong(good, held_out, training, evaluator):
+    textures, chess = evaluator.textures(good), evaluator.textures(chessboard(good))
+    real = evaluator.textures(evaluator.training_sample)
+    assert list(textures) == list(real) == [32, 16, "mean"]
+    values = evaluator(good)
+    assert (values["swd"], values["swd_real"]) == pytest.approx((textures["mean"], real["mean"]), abs=1e-4)
+    assert chess[32] > 3 * real[32]
+    assert chess[16] < 1.5 * real[16]
+    by_hand = sliced_wasserstein_distance(good, held_out, SETTINGS.seed, 32)
+    assert textures["mean"] == pytest.approx(by_hand["mean"], rel=0.1)  # other patches of the same images
+
+
+# ---- SSIM, as published ----------------------------------------------------------------------------------------
+
+
+def test_maximum_ssim_is_the_published_one(good, training, evaluator):
+    """Brains: the maximum over all pairs of image k with image k of each reference batch, for each sixteen images."""
+    batches = sample_reference_batches(training, SETTINGS)
+    pairs = np.array([[ssim(good[k, ..., 0], batch[k % 16, ..., 0]) for k in range(40)] for batch in batches])
+    expected = [pairs[:, :16].max(), pairs[:, 16:32].max(), pairs[:, 32:].max()]
+    assert maximum_ssim(good[:40], evaluator) == pytest.approx(expected, abs=1e-6)
+    assert evaluator.published_ssim is maximum_ssim is PUBLISHED_SSIM["maximum"]
+    values = evaluator(good[:40], ["ssim"])
+    assert values["ssim"] == pytest.approx(np.mean(expected), abs=1e-4)
+    assert values["ssim_real"] == pytest.approx(np.mean(maximum_ssim(evaluator.held_out_sample, evaluator)), abs=1e-4)
+
+
+def test_mean_ssim_is_the_published_one(good, held_out, training):
+    """Knees: the mean over all pairs with the held-out slices; real: training slices in the generated ones' place."""
+    settings = choose_settings("knee", "smoke")
+    evaluator = evaluator_of(held_out, training, settings)
+    expected = [np.mean([ssim(one, other) for other in held_out[..., 0]]) for one in good[:5, ..., 0]]
+    assert mean_ssim(good[:5], evaluator) == pytest.approx(expected, abs=1e-6)
+    assert len(mean_ssim(training, evaluator)) == 64
+    assert evaluator.published_ssim is mean_ssim is PUBLISHED_SSIM["mean"]
+    values = evaluator(good[:5], ["ssim"])
+    assert values["ssim"] == pytest.approx(np.mean(expected), abs=1e-4)
+    real = mean_ssim(sample_images(training, 60, settings.seed), evaluator).mean()
+    assert values["ssim_real"] == pytest.approx(real, abs=1e-4)
+
+
+# ---- Warnings --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("spoil", "warning"),
+    [
+        (lambda good, training: good[:1].repeat(60, axis=0), "Collapse"),
+        (lambda good, training: stamped(good), "Lattice"),
+        (lambda good, training: chessboard(good), "Lattice"),
+        (lambda good, training: training[:60], "Memorising"),
+        (lambda good, training: np.full_like(good, np.nan), "NaN"),
+    ],
+)
+def test_every_failure_raises_its_own_warning(spoil, warning, good, training, evaluator):
+    found = find_warnings(evaluator(spoil(good, training)))
+    assert [text.split()[0].rstrip(":") for text in found] == [warning]
+
+
+def test_blurred_copies_are_not_taken_for_memorised_ones(training, evaluator):
+    values = evaluator(blurred(training[:60]))
+    assert values["nearest_ratio"] < METRICS["nearest_ratio"].low
+    assert find_warnings(values) == []
+
+
+def test_warnings_from_losses():
+    assert find_warnings({"generator_loss": 0.9, "discriminator_loss": 1.2}) == []
+    (warning,) = find_warnings({"generator_loss": 9.0, "discriminator_loss": 0.01})
+    assert warning.startswith("The discriminator has won")
+    for broken in (float("nan"), float("inf")):
+        (warning,) = find_warnings({"generator_loss": broken, "discriminator_loss": 0.01})
+        assert warning.startswith("NaN")
+    assert find_warnings({}) == []
+
+
+def make_history(**columns):
+    columns = {"epoch": range(1, 6), "generator_loss": [0.8] * 5, "discriminator_loss": [1.2] * 5} | columns
+    return np.rec.fromarrays([np.array(column, float) for column in columns.values()], names=list(columns))
+
+
+def raised(history):
+    """{the first words of a warning: the epochs that raised it}."""
+    return {warning.split(":")[0]: epochs for warning, epochs in warnings_of_run(history).items()}
+
+
+def test_metrics_raise_warnings_from_epoch_3_on_and_only_where_they_are_there():
+    nan = float("nan")
+    assert raised(make_history(diversity_ratio=[0.4, 0.4, 0.4, nan, 0.4])) == {"Collapse": [3, 5]}
+    assert raised(make_history(high_frequency_ratio=[5, nan, 1, nan, 3])) == {"Lattice": [5]}
+    assert raised(make_history(nearest_ratio=[0.2, nan, nan, nan, 0.2])) == {"Memorising": [5]}
+
+
+def test_losses_and_broken_images_raise_warnings_in_every_epoch():
+    assert raised(make_history(discriminator_loss=[0.01, 1, 1, 0.01, 0.01])) == {"The discriminator has won": [1, 4, 5]}
+    assert raised(make_history(ssim=[0.5, 0.5, 0.5, 0.5, float("nan")])) == {"NaN": [5]}
+
+
+def test_warnings_are_described_with_their_epochs():
+    history = make_history(discriminator_loss=[1, 1, 0.01, 0.01, 0.01], diversity_ratio=[1, 1, 1, 1, 0.1])
+    first, won, collapse = describe_warnings(history).splitlines()
+    assert first == "Warnings in 5 epochs:"
+    assert won.startswith("- from epoch 3 on, in 3 of 5: The discriminator has won")
+    assert collapse.startswith("- from epoch 5 on, in 1 of 5: Collapse: the generated images are nearly all alike; try")
+    assert describe_warnings(make_history()) == "Warnings in 5 epochs: none"
+
+
+def test_every_limit_has_its_words():
+    for metric in {**LOSSES, **METRICS}.values():
+        assert np.isfinite(metric.low) == bool(metric.below)
+        assert np.isfinite(metric.high) == bool(metric.above)
+
+
+# ---- A metric of one's own -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def brightness(monkeypatch):
+    """The mean brightness of each image, by that of the training images; added while the program runs."""
+
+    def mean_brightness(images):
+        return images.mean(axis=(1, 2, 3)) + 1
+
+    metric = Metric(
+        "brightness",
+        compute=lambda images, real: mean_brightness(images) / real.mean(mean_brightness, "training_sample"),
+        target=1,
+        low=0.5,
+        below="Dark: turn on the light.",
+        high=1.5,
+        above="Bright: turn it off.",
+    )
+    monkeypatch.setitem(METRICS, "brightness", metric)
+    return metric
+
+
+def test_a_metric_that_is_added_is_evaluated(brightness, good, training, held_out, evaluator):
+    values = evaluator(good)
+    shades = [images.mean(axis=(1, 2, 3)) + 1 for images in (good, held_out, evaluator.training_sample)]
+    generated, real = (shade / shades[2].mean() for shade in shades[:2])
+    assert values["brightness"] == pytest.approx(generated.mean(), abs=1e-4)
+    assert values["brightness_spread"] == pytest.approx(generated.std(), abs=1e-4)
+    assert values["brightness_real"] == pytest.approx(real.mean(), abs=1e-4)
+    assert values["brightness_real_spread"] == pytest.approx(real.std(), abs=1e-4)
+    subjects = np.repeat([1, 2], 30)
+    by_subject = evaluator.by_subject(good, subjects)["brightness"]
+    expected = [shades[0].mean() / shades[1][subjects == subject].mean() for subject in (1, 2)]
+    assert by_subject == pytest.approx(expected, abs=1e-3)
+
+
+def test_a_metric_that_is_added_raises_warnings(brightness, good, evaluator):
+    dark, bright = (np.clip(good + shift, -1, 1) for shift in (-1, 1))
+    assert find_warnings(evaluator(dark, ["brightness"])) == ["Dark: turn on the light."]
+    assert find_warnings(evaluator(bright, ["brightness"])) == ["Bright: turn it off."]
+    assert find_warnings(evaluator(good, ["brightness"])) == []
+    history = make_history(brightness=[0.1, float("nan"), 0.1, 1.0, 2.0])
+    assert warnings_of_run(history) == {"Dark: turn on the light.": [3], "Bright: turn it off.": [5]}
+
+
+# ---- One subject at a time -------------------------------------------------------------------------------------
+
+
+NAMES = ["subject", "swd", "swd_real", "high_frequency_ratio", "nearest_ratio"]
+
+
+def make_subjects(subjects, slices, seed):
+    """Slices of smooth random subjects, each with little changes of the same blobs: (images, number of the subject)."""
+    rng = np.random.default_rng(seed)
+    blobs = gaussian_filter(rng.standard_normal((subjects, 1, 32, 32, 1)), (0, 0, 4, 4, 0))
+    changes = gaussian_filter(rng.standard_normal((subjects, slices, 32, 32, 1)), (0, 0, 1, 1, 0))
+    images = np.tanh(8 * blobs + 0.3 * changes).astype(np.float32)
+    return images.reshape(-1, 32, 32, 1), np.repeat(10 * np.arange(1, subjects + 1), slices)
+
+
+@pytest.fixture(scope="module")
+def training_subjects():
+    return make_subjects(12, 8, seed=0)[0]
+
+
+@pytest.fixture(scope="module")
+def other_subjects():
+    return make_subjects(30, 2, seed=1)[0]
+
+
+def by_subject(generated, held_out, subjects, training):
+    return evaluator_of(held_out, training, projections=16).by_subject(generated, subjects)
+
+
+def test_every_subject_has_a_value(other_subjects, training_subjects):
+    held_out, subjects = make_subjects(4, 8, seed=2)
+    values = by_subject(other_subjects, held_out, subjects, training_subjects)
+    assert list(values) == NAMES
+    assert values["subject"].tolist() == [10, 20, 30, 40]
+    assert {each.shape for each in values.values()} == {(4,)}
+    assert values["swd"].mean() == pytest.approx(values["swd_real"].mean(), rel=0.3)
+    assert values["nearest_ratio"].mean() == pytest.approx(1, abs=0.15)
+    order = np.random.default_rng(0).permutation(len(subjects))
+    shuffled = by_subject(other_subjects, held_out[order], subjects[order], training_subjects)
+    assert shuffled["nearest_ratio"] == pytest.approx(values["nearest_ratio"])
+
+
+def test_one_subject_alone_is_evaluated_as_a_whole_set(other_subjects, training_subjects):
+    held_out, subjects = make_subjects(1, 8, seed=2)
+    values = by_subject(other_subjects, held_out, subjects, training_subjects)
+    expected = evaluator_of(held_out, training_subjects, projections=16)(other_subjects)
+    for name in ("swd", "swd_real", "nearest_ratio"):
+        assert values[name] == pytest.approx([expected[name]], abs=1e-4)
+    ratio = expected["high_frequency_ratio"] / expected["high_frequency_ratio_real"]
+    assert values["high_frequency_ratio"] == pytest.approx([ratio], abs=1e-4)
+
+
+def test_evaluation_by_subject_leaves_the_evaluator_as_it_was(other_subjects, training_subjects):
+    held_out, subjects = make_subjects(3, 6, seed=2)
+    evaluator = evaluator_of(held_out, training_subjects, projections=16)
+    before = evaluator(other_subjects)
+    evaluator.by_subject(other_subjects, subjects)
+    assert evaluator(other_subjects) == before
+    fresh = evaluator_of(held_out, training_subjects, projections=16)
+    assert fresh.by_subject(other_subjects, subjects)["swd"].shape == (3,)
+    assert fresh(other_subjects) == before
+
+
+def test_copies_and_noise_are_seen_by_every_subject(training_subjects):
+    held_out, subjects = make_subjects(3, 6, seed=2)
+    values = by_subject(training_subjects, held_out, subjects, training_subjects)
+    assert (values["nearest_ratio"] < 0.01).all()
+    noise = np.random.default_rng(0).uniform(-1, 1, (20, 32, 32, 1)).astype(np.float32)
+    values = by_subject(noise, held_out, subjects, training_subjects)
+    assert (values["nearest_ratio"] > 1.1).all()
+    assert (values["high_frequency_ratio"] > 2).all()
+    assert (values["swd"] > 1.1 * values["swd_real"]).all()
