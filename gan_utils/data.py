@@ -182,7 +182,7 @@ def find_slices(settings):
     inside = ", ".join(sorted(path.name for path in root.iterdir())[:5]) or "nothing"
     raise DataError(
         f"No {dataset.title} in {root}, which holds: {inside}. Point DATA at the folder that holds {dataset.folder}, "
-        f"or choose the other EXPERIMENT.\n{dataset.tree}"
+        f"or choose another EXPERIMENT.\n{dataset.tree}"
     )
 
 

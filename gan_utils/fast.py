@@ -6,6 +6,7 @@ nothing else.
 
 import functools
 import json
+import math
 import os
 from collections import Counter
 from contextlib import contextmanager
@@ -37,8 +38,8 @@ def choose_computing(settings):
 
     What the settings give is used as it is. Else: mixed_bfloat16 (Micikevicius et al. 2018, arXiv 1710.03740) on images
     of 128 pixels and more where the device multiplies it faster than float32; no XLA, which made these networks slower
-    on CPUs; 1 training step a call on a CPU, where a step takes far longer than the call, 8 on a GPU, 1 on several
-    devices, where Keras cannot do more (github.com/keras-team/keras/issues/19246).
+    on CPUs; 1 training step a call on a CPU, where a step takes far longer than the call, up to 8 on a GPU, 1 on
+    several devices, where Keras cannot do more (github.com/keras-team/keras/issues/19246).
     """
     gpus = list_gpus()
     has_bfloat16 = any(map(gpu_has_bfloat16, gpus)) if gpus else processor_has_bfloat16()
@@ -46,7 +47,8 @@ def choose_computing(settings):
     chosen = {
         "precision": "mixed_bfloat16" if has_bfloat16 and settings.image_size >= BFLOAT16_FROM else "float32",
         "jit_compile": False,
-        "steps_per_execution": 8 if len(gpus) == 1 and alone else 1,
+        # A number that does not divide the epoch would train more steps than are counted.
+        "steps_per_execution": math.gcd(8, settings.steps_per_epoch or 1) if len(gpus) == 1 and alone else 1,
     }
     given = {name: getattr(settings, name) for name in chosen if getattr(settings, name) is not None}
     return Computing(**(chosen | given), device=describe_device())

@@ -43,7 +43,7 @@ class GAN(keras.Model):
         updates: "simultaneous": both networks learn from one pass (as published for brains). "alternating": the
             discriminator learns first, then the generator through the updated discriminator (for knees).
         generator_loss, discriminator_loss: functions of (real_logits, fake_logits), each float (images, 1), that
-            return a mean over the images, by `tf.reduce_mean`.
+            return a mean over the images, by `tf.reduce_mean`. After changing them, `compile` anew.
         r1_gamma, r1_interval, translation, ema_decay: see `Settings`; each is off at 0.
         seed: start of the random latents and translations.
 

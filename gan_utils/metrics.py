@@ -229,10 +229,12 @@ def find_warnings(values, epoch=FIRST_EPOCH_TO_WARN):
 
 def warnings_of_run(history):
     """{warning: [epochs that raised it]} of a whole run, from `read_history`, in the order of their first epochs."""
-    raised = {}
+    raised, each_epoch = {}, set(LOSSES)
     for row in history:
-        # NaN stands for a metric that was not evaluated in this epoch, but for broken numbers in a loss.
-        values = {name: row[name] for name in history.dtype.names if name in LOSSES or np.isfinite(row[name])}
+        # NaN means "not evaluated", but in what was there in every epoch so far it means broken numbers.
+        finite = {name for name in history.dtype.names if np.isfinite(row[name])}
+        values = {name: row[name] for name in history.dtype.names if name in finite | each_epoch}
+        each_epoch |= {name for name, metric in METRICS.items() if metric.every_epoch and name in finite}
         for warning in find_warnings(values, row["epoch"]):
             raised.setdefault(warning, []).append(int(row["epoch"]))
     return raised

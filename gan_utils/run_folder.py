@@ -60,7 +60,7 @@ def prepare_run_folder(settings):
             f"{short_path(folder)} held a run with other settings ({'; '.join(changed)}). It is kept in "
             f"{archive(folder).name}: to continue that one, name it {folder.name} again and choose its settings."
         )
-    elif not 0 < epochs_done(folder) < settings.epochs:
+    elif not 0 < epochs_done(folder) < settings.epochs + (not (folder / "generator.keras").exists()):
         print(f"The earlier run is kept in {archive(folder).name}.")
     elif (folder / "generator.keras").exists():
         print(f"The run of {epochs_done(folder)} epochs is kept in {archive(folder, copy=True).name}.")

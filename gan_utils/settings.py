@@ -163,6 +163,9 @@ def check(settings):
     if settings.image_size % 8:
         raise ValueError(f"image_size {settings.image_size} cannot be halved three times: choose a multiple of 8")
     count_doublings(settings.generator_input_dim, settings.image_size)
+    calls, steps = settings.steps_per_execution or 1, settings.steps_per_epoch
+    if calls > 1 and (steps is None or steps % calls):
+        raise ValueError(f"steps_per_execution {calls} has to divide steps_per_epoch {steps}, or more would be trained")
 
 
 def count_doublings(generator_input_dim, image_size):

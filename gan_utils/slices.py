@@ -69,7 +69,7 @@ def list_splits(folder, dataset, seed, held_out=1):
     needed = 2 * held_out + 1
     if len(subjects) < needed:
         raise DataError(
-            f"{folder} holds slices of {len(subjects)} patient{'s' * (len(subjects) > 1)} (the number after OAI): "
+            f"{folder} holds slices of {len(subjects)} patient{'s' * (len(subjects) > 1)}: "
             f"{', '.join(map(str, subjects))}. At least {needed} are needed, because a patient may be in one split "
             f"only: {held_out} to validate, {held_out} to test, the others to train (held_out_patients={held_out})."
         )

@@ -125,11 +125,11 @@ def test_empty_folder_is_refused(tmp_path):
 
 def test_folder_of_another_layout_is_refused(tmp_path):
     (tmp_path / "AKOA_Analysis").mkdir()
-    assert_refused(tmp_path, "AKOA_Analysis", "keras_png_slices_train/", "the other EXPERIMENT")
+    assert_refused(tmp_path, "AKOA_Analysis", "keras_png_slices_train/", "another EXPERIMENT")
 
 
 def test_brains_are_refused_as_knees(oasis_folder):
-    assert_refused(oasis_folder.parent, "keras_png_slices_data", "the other EXPERIMENT", experiment="knee")
+    assert_refused(oasis_folder.parent, "keras_png_slices_data", "another EXPERIMENT", experiment="knee")
 
 
 def test_three_equal_channels_count_as_grey(oasis_folder):

@@ -55,13 +55,15 @@ def test_gpus_compute_in_bfloat16_from_ampere_on(capability, precision, monkeypa
     details = {"device_name": "a GPU", "compute_capability": capability}
     monkeypatch.setattr(fast, "list_gpus", lambda: ["GPU:0"])
     monkeypatch.setattr("tensorflow.config.experimental.get_device_details", lambda gpu: details)
-    computing = choose_computing(choose_settings("knee", "full"))
+    computing = choose_computing(choose_settings("knee", "full", steps_per_epoch=8))
     assert str(computing) == f"Computing in {precision}, without XLA, 8 steps a call, on a GPU"
 
 
 def test_what_settings_say_is_used_as_it_is():
     computing = choose_computing(
-        choose_settings("brain", "full", precision="float32", jit_compile=True, steps_per_execution=5)
+        choose_settings(
+            "brain", "full", precision="float32", jit_compile=True, steps_per_execution=5, steps_per_epoch=10
+        )
     )
     assert (computing.precision, computing.jit_compile, computing.steps_per_execution) == ("float32", True, 5)
 
@@ -83,7 +85,7 @@ def recipe_and_its_losses(request):
 
 
 @pytest.mark.parametrize("change", [
-    {"precision": "mixed_bfloat16"}, {"steps_per_execution": 3}, {"jit_compile": True}
+    {"precision": "mixed_bfloat16"}, {"steps_per_execution": 2}, {"jit_compile": True}
 ], ids=str)  # fmt: skip
 def test_every_choice_trains_to_nearly_the_same_losses(change, recipe_and_its_losses):
     """Random numbers differ with XLA and, in bfloat16, the rounding; the networks and the losses stay."""
@@ -300,3 +302,12 @@ def test_a_gan_that_is_compiled_anew_still_trains(optimizer, images):
     gan.compile(optimizer(1e-2), optimizer(1e-2))
     fit(gan, images[:8])
     assert any((new != old).any() for new, old in zip(gan.generator.get_weights(), before, strict=True))
+
+
+@pytest.mark.parametrize(("changes", "steps"), [({}, 8), ({"steps_per_epoch": 604}, 4), ({"steps_per_epoch": None}, 1)])
+def test_steps_a_call_divide_the_epoch_on_a_gpu(changes, steps, monkeypatch):
+    """Else Keras would round up, and more would be trained than is counted."""
+    monkeypatch.setattr(fast, "list_gpus", lambda: ["GPU"])
+    monkeypatch.setattr(fast, "gpu_has_bfloat16", lambda gpu: False)
+    monkeypatch.setattr(fast, "describe_device", lambda: "a GPU")
+    assert choose_computing(choose_settings("brain", "quick", **changes)).steps_per_execution == steps

@@ -152,7 +152,6 @@ def test_a_metric_that_is_removed_keeps_its_column(add_metric, slices, tmp_path,
     assert list(after[0])[-1] == "seconds"
 
 
-@pytest.mark.xfail(strict=True, reason="warnings_of_run takes a blank cell of a metric of every epoch for NaN")
 def test_epochs_before_a_metric_of_every_epoch_was_added_raise_no_warning(add_metric, slices, tmp_path):
     train(settings_of("brain", "baseline", slices, tmp_path, epochs=1))
     add_metric(every_epoch=True)

@@ -200,7 +200,6 @@ def test_a_finished_run_that_is_continued_leaves_a_copy(slices, tmp_path, capsys
     assert len(list(tmp_path.iterdir())) == 2
 
 
-@pytest.mark.xfail(strict=True, reason="prepare_run_folder archives a run whose epochs are all done, finished or not")
 def test_a_run_that_was_cut_off_after_its_last_epoch_is_only_finished(slices, tmp_path):
     settings = settings_of("brain", "baseline", slices["brain"], tmp_path, epochs=1)
     folder = train(settings)

@@ -142,6 +142,8 @@ def test_run_folder_follows_from_the_choices(experiment, profile):
         ({"ssim_batches": 0}, "ssim_batches 0 is too small"),
         ({"precision": "float16"}, "precision 'float16' is not known; choose one of: float32, mixed_bfloat16"),
         ({"steps_per_execution": 0}, "steps_per_execution 0 is too small"),
+        ({"steps_per_execution": 7}, "steps_per_execution 7 has to divide steps_per_epoch 240"),
+        ({"steps_per_execution": 2, "steps_per_epoch": None}, "has to divide steps_per_epoch None"),
         ({"jit_compile": "yes"}, "jit_compile takes True or False or None, not 'yes'"),
     ],
 )
