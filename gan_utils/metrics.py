@@ -162,7 +162,8 @@ class Evaluator:
         """`sliced_wasserstein_distance` to the held-out images, from as many as there are of each set."""
         number = min(map(len, (images, self.held_out_sample, self.training)))
         images = sample_images(images, number, self.seed)
-        return sliced_wasserstein_distance(images, self.held_out_sample, self.seed, self.projections)
+        distances = sliced_wasserstein_distance(images, self.held_out_sample, self.seed, self.projections)
+        return {level: round(distance, 4) for level, distance in distances.items()}
 
     def nearest(self, images):
         """Distance of each image to the nearest training image: float (images,)."""
