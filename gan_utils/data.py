@@ -171,7 +171,7 @@ def find_slices(settings):
         folder = phantom_folder(settings) if needs_phantoms(settings) else project_path("data")
         if found := find_folder(folder, dataset):
             return found
-        raise DataError(f"{folder} holds no slices. Delete it, then let prepare.phantoms(settings) make phantoms.")
+        raise DataError(f"{folder} holds no slices. Delete it if it is there, then call prepare.phantoms(settings).")
     root = project_path(settings.data)
     if not root.is_dir():
         raise DataError(
@@ -233,8 +233,8 @@ def training_batches(images, settings, epochs_done=0):
     """Endless shuffled training batches, float32 (batch_size, image_size, image_size, 1), -1..1.
 
     Every round through the images has an order of its own, which follows from the seed: training that is resumed sees
-    the batches it would have seen. Only numbers are shuffled, so that every batch mixes slices of many subjects. Built
-    up in notebooks/01_explore_data.ipynb.
+    the batches it would have seen. The whole set is shuffled, by number, so every batch mixes slices of many subjects.
+    Built up in notebooks/01_explore_data.ipynb.
 
     Args:
         images: uint8 (slices, image_size, image_size, 1), 0..255.

@@ -1,7 +1,7 @@
-"""How it is computed: on which devices, in which number format, and by which faster kernels with the same results.
+"""How it is computed: on which devices, in which number format, and by which faster kernels that train as well.
 
-Nothing here belongs to the lesson. `build_gan` calls `speed_up` in its last line; without it training is slower and
-nothing else.
+Nothing here belongs to the lesson. `build_gan` calls `speed_up` in its last line; without that, training is slower and
+nothing else. What is here for several devices they need, or they would sample the same latents.
 """
 
 import functools
@@ -183,7 +183,7 @@ def fused_adam_step(optimizer, gradient, variable, learning_rate):
 
 
 def byte_dropout(layer, inputs, training=False):
-    """Dropout from one random byte for each value; Keras draws four.
+    """Dropout from one random byte for each value; Keras takes four.
 
     The rate is rounded to 1/256; what is kept is scaled up by exactly as much as is lost.
     """

@@ -85,7 +85,7 @@ def sliced_wasserstein_distance(first, second, seed=1, projections=256):
 
     Returns:
         {level size in pixels: distance x1000, ..., "mean": their mean}, from the full size (the finest texture) down to
-        16 pixels (the overall shape).
+        16 pixels or a few more (the overall shape).
     """
     number = min(len(first), len(second))
     first, second = (as_images(sample_images(images, number, seed)) for images in (first, second))

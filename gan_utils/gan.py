@@ -44,7 +44,7 @@ class GAN(keras.Model):
             discriminator learns first, then the generator through the updated discriminator (for knees).
         generator_loss, discriminator_loss: functions of (real_logits, fake_logits), each float (images, 1), that
             return a mean over the images, by `tf.reduce_mean`. After changing them, `compile` anew.
-        r1_gamma, r1_interval, translation, ema_decay: see `Settings`; each is off at 0.
+        r1_gamma, r1_interval, translation, ema_decay: see `Settings`; all but the interval are off at 0.
         seed: start of the random latents and translations.
 
     Attributes:
@@ -130,7 +130,7 @@ class GAN(keras.Model):
     def sample_latents(self, images):
         """Standard normal (images, latent_dim)."""
         latents = keras.random.normal((images * fast.count_replicas(), self.latent_dim), seed=self.random)
-        return fast.replica_slice(latents)  # all devices draw the same numbers, so each takes its own part of them
+        return fast.replica_slice(latents)  # all devices sample the same numbers, so each takes its own part of them
 
     def update_simultaneously(self, real_images, latents):
         """Both gradients come from the same pass, before either network moves."""

@@ -1,4 +1,4 @@
-"""Pairs of networks, two published and one improved: a generator makes images, a discriminator judges them.
+"""Pairs of networks, two published and one improved: one makes images, the other tells them from real ones.
 
 A generator turns latents, float32 (images, latent_dim), standard normal, into images, float32
 (images, image_size, image_size, 1), -1 (black) to 1 (white). A discriminator turns images into logits, float32
@@ -137,7 +137,8 @@ def build_dcgan_generator(
 ):
     """The DCGAN paper's generator (Radford et al. 2015, arXiv 1511.06434), which grows an image from 4x4.
 
-    Every block doubles the size and halves the channels, with batch normalisation and ReLU, from weights of N(0, 0.02).
+    Every block doubles the size and, below 8 times `filters`, halves the channels, with batch normalisation and ReLU,
+    from weights of N(0, 0.02).
     A kernel of 4 tiles evenly at a stride of 2 and leaves no lattice (Odena et al. 2016, doi 10.23915/distill.00003).
     """
     doublings = count_doublings(generator_input_dim, image_size)

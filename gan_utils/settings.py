@@ -64,7 +64,9 @@ class Settings:
     r1_gamma: float = setting("weight of the R1 gradient penalty; 0: none", least=0, below=math.inf, default=0.0)
     r1_interval: int = setting("training steps between two gradient penalties", least=1, default=16)
     minibatch_std: bool = setting("show how much a batch varies (arXiv 1710.10196); dcgan networks only", default=False)
-    translation: float = setting("random shifts of what is judged, share of the width", least=0, below=1, default=0.0)
+    translation: float = setting(
+        "random shifts of what the discriminator sees, share of width", least=0, below=1, default=0.0
+    )
     ema_decay: float = setting("slowness of the averaged generator; 0: none", least=0, below=1, default=0.0)
     ssim_batches: int = setting("training batches behind the maximum SSIM", least=1, default=50)
     evaluate_every: int = setting("epochs between two light evaluations; the last one counts, too", least=1, default=5)

@@ -3,8 +3,8 @@
     python -m scripts.publish_run brain-baseline-quick        (`make notebooks` makes the run first)
     python -m scripts.publish_run ablation-brain-quick        (`make ablation` makes it first)
 
-Only for runs on digital phantoms: pictures of real scans must not be committed. The notebooks can show one run; it is
-the brains' one, which is the default.
+Only for runs on digital phantoms: pictures of real scans must not be committed. The notebooks show
+brain-baseline-quick only.
 """
 
 import shutil
