@@ -2,7 +2,7 @@
 
 import re
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +36,7 @@ class Dataset:
     published_ssim: str  # how the report scores images, a key of metrics.PUBLISHED_SSIM
     published: dict  # settings of the published system
     profiles: dict  # {profile: what it changes in them}
-    improved: dict  # {profile: what it changes in the improved recipe}
+    improved: dict = field(default_factory=dict)  # {profile: what it changes in the improved recipe}
 
 
 # Numbers of at most 18 digits fit an int64. The two published systems; what their reports leave open is settled here:

@@ -128,7 +128,7 @@ def choose_settings(experiment="brain", profile="quick", recipe="baseline", data
     if unknown := sorted(set(changes) - set(names)):
         raise ValueError(f"no such setting: {', '.join(unknown)}; the settings are: {', '.join(names)}")
     data = PHANTOMS if data == "simulated" else str(data) if data else None  # what phantoms were called once
-    improved = {**IMPROVED, **dataset.improved[profile]} if recipe == "improved" else {}
+    improved = {**IMPROVED, **dataset.improved.get(profile, {})} if recipe == "improved" else {}
     chosen = {"experiment": experiment, "profile": profile, "recipe": recipe, "data": data}
     settings = Settings(**{**chosen, **dataset.published, **dataset.profiles[profile], **improved, **changes})
     check(settings)
