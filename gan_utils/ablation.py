@@ -7,12 +7,8 @@ import dataclasses
 import textwrap
 from typing import NamedTuple
 
-import imageio.v3 as imageio
-import matplotlib.pyplot as plt
-
-from gan_utils import PROJECT_FOLDER, project_path, read_json, short_path
+from gan_utils import PROJECT_FOLDER, plots, project_path, read_json, short_path
 from gan_utils.metrics import METRICS
-from gan_utils.plots import BYTE_RANGE, GRID_COLUMNS, GRID_GAP, show_table
 from gan_utils.settings import RECIPES, Settings, choose_settings
 
 RESULTS = "results.json"
@@ -23,7 +19,12 @@ GROUPS = {
     "kernel size": ("kernel_size",),
     "initial weights": ("initial_weights",),
     "optimisers": (
-        *("generator_learning_rate", "discriminator_learning_rate", "beta_1", "updates", "batch_size", "latent_dim"),
+        "generator_learning_rate",
+        "discriminator_learning_rate",
+        "beta_1",
+        "updates",
+        "batch_size",
+        "latent_dim",
     ),
     "batch normalisation": ("discriminator_batch_norm",),
     "R1 penalty": ("r1_gamma", "r1_interval"),
@@ -32,20 +33,25 @@ GROUPS = {
     "averaged generator": ("ema_decay",),
 }
 LENGTH = ("epochs", "steps_per_epoch")  # without effect here, where the clock says when training ends
-WITHOUT_HELP = {"r1_gamma": 0.0, "minibatch_std": False, "translation": 0.0, "ema_decay": 0.0}
+WITHOUT_HELP = {
+    "discriminator_batch_norm": False,
+    "r1_gamma": 0.0,
+    "minibatch_std": False,
+    "translation": 0.0,
+    "ema_decay": 0.0,
+}
 LATTICE = {"generator_input_dim": 8, "kernel_size": 3, "initial_weights": "glorot_uniform", "beta_1": 0.9}
-# What makes the improved recipe fail, how many different images it trains on (None: all), and how many it sees in all
-# (None: as many as there is time for).
+# What makes the improved recipe fail: (changed settings, limits of its `Variant`).
 FAILURES = {
     "lattice": (
         {**WITHOUT_HELP, **LATTICE, "generator_learning_rate": 2e-4, "discriminator_learning_rate": 5e-5},
-        *(None, 6400),
+        {"enough_images": 6400},
     ),
     "collapse": (
         {**WITHOUT_HELP, "generator_learning_rate": 1e-2, "discriminator_learning_rate": 1e-4, "beta_1": 0.5},
-        *(None, 4000),
+        {"enough_images": 4000},
     ),
-    "memorising": ({}, 16, None),
+    "memorising": ({}, {"training_images": 16}),
 }
 
 
@@ -82,12 +88,12 @@ def chain(experiment, profile, data=None, **changes):
 def beside_the_chain(improved):
     """The DCGAN paper's own discriminator, and three variants that fail, each its own way."""
     own = {"discriminator_batch_norm": True, "r1_gamma": 0.0}  # the penalty needs answers to one image at a time
-    kinds = {"batch normalisation, no R1 penalty": (own, "alternative")}
-    kinds |= {name: (changed, "failure", *limits) for name, (changed, *limits) in FAILURES.items()}
-    for name, (changed, kind, *limits) in kinds.items():
+    beside = [("batch normalisation, no R1 penalty", "alternative", own, {})]
+    beside += [(name, "failure", changed, limits) for name, (changed, limits) in FAILURES.items()]
+    for name, kind, changed, limits in beside:
         settings = dataclasses.replace(improved, **changed)
         if settings != improved or limits:
-            yield Variant(name, settings, differing(improved, settings, changed), kind, *limits)
+            yield Variant(name, settings, differing(improved, settings, changed), kind, **limits)
 
 
 def differing(settings, others, names):
@@ -134,7 +140,7 @@ def show_ablation(rows):
     ]
     real = (f"{rows[0][f'{name}_real']:.2f}" for name in names)
     labels = [METRICS[name].label if name in METRICS else name for name in header]
-    return show_table(labels, [*cells, ("held-out real subjects", *["none"] * 3, *real, "none")])
+    return plots.show_table(labels, [*cells, ("held-out real subjects", *["none"] * 3, *real, "none")])
 
 
 def row_label(row):
@@ -155,13 +161,5 @@ def list_settings(settings):
 
 def show_grids(folder, rows, columns=2):
     """A figure of the first columns of some rows' grids side by side; every grid is from the same latents."""
-    grids = [imageio.imread(folder / row["picture"]) for row in rows]
-    width = (grids[0].shape[1] + GRID_GAP) // GRID_COLUMNS * columns - GRID_GAP
-    figure, axes = plt.subplots(
-        1, len(rows), figsize=(0.8 * columns * len(rows), 3.6), layout="constrained", squeeze=False
-    )
-    for axis, grid, row in zip(axes.flat, grids, rows, strict=True):
-        axis.imshow(grid[:, :width], cmap="gray", interpolation="auto", **BYTE_RANGE)
-        axis.set_title(textwrap.fill(row_label(row), 12 * columns), fontsize=9)
-        axis.axis("off")
-    return figure
+    titles = [textwrap.fill(row_label(row), 12 * columns) for row in rows]
+    return plots.show_grids([folder / row["picture"] for row in rows], titles, columns, height=3.6)

@@ -11,7 +11,7 @@ from IPython import get_ipython
 from gan_utils import UpdatingLine, atomic_write, duration, show_in_place, time_left
 from gan_utils.data import scale_to_unit_range
 from gan_utils.features import SSIM_IMAGES, sample_images
-from gan_utils.metrics import LOSSES, METRICS, Evaluator, describe_warnings, warnings_of_run
+from gan_utils.metrics import LOSSES, METRICS, Evaluator, describe_warnings, warnings_of_run, watched
 from gan_utils.networks import fixed_latents, generate_images
 from gan_utils.plots import epoch_image_path, plot_history, save_image_grid, show_figure, show_picture
 from gan_utils.run_folder import read_history, restore_state, save_state
@@ -237,7 +237,7 @@ class ShowProgress(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs):
         self.epochs_done += 1
-        shown = [(metric.label, logs[name]) for name, metric in {**LOSSES, **METRICS}.items() if metric.every_epoch]
+        shown = [(metric.label, logs[name]) for name, metric in watched().items() if metric.every_epoch]
         self.losses = "; last epoch: " + ", ".join(f"{label} {value:.3f}" for label, value in shown)
         history = read_history(self.folder)
         raised = warnings_of_run(history)

@@ -83,14 +83,9 @@ def list_machines():
     return [*cluster.get("chief", []), *cluster.get("worker", [])]
 
 
-def count_usable_cores():
-    """How many cores this process may use; taskset and containers allow fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-
-
 def usable_cores():
-    """The same in words."""
-    number = count_usable_cores()
+    """How many cores this process may use, in words; taskset and containers allow fewer than the machine has."""
+    number = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return "1 core" if number == 1 else f"{number} cores"
 
 

@@ -114,6 +114,11 @@ LOSSES = {
 }
 
 
+def watched():
+    """{name: `Metric`} of all that a history holds: the losses, and `METRICS` with what was added to it."""
+    return {**LOSSES, **METRICS}
+
+
 class Evaluator:
     """Works out `METRICS` of sets of generated images; what depends on the real images alone is worked out once.
 
@@ -138,11 +143,13 @@ class Evaluator:
         self.training_copies = small_copies(training)
         self.published_ssim = PUBLISHED_SSIM[DATASETS[settings.experiment].published_ssim]
         self.reference_batches = sample_reference_batches(training, settings)
+        self.means = {}
         self.hold_out(held_out)
 
     def hold_out(self, held_out):
         self.held_out, self.held_out_sample = held_out, sample_images(held_out, self.number, self.seed)
-        self.means, self.real_values = {}, {}
+        self.means = {key: mean for key, mean in self.means.items() if key[1] == "training_sample"}
+        self.real_values = {}
 
     def __call__(self, images, names=None):
         """{name: value} of the metrics named, or of all of them.
@@ -213,13 +220,14 @@ def find_warnings(values, epoch=FIRST_EPOCH_TO_WARN):
 
     Metrics raise one from epoch 3 on, losses and broken numbers in any epoch. Often there are none.
     """
-    known = {name: values[name] for name in {**LOSSES, **METRICS} if values.get(name) is not None}
+    metrics = watched()
+    known = {name: values[name] for name in metrics if values.get(name) is not None}
     if not np.isfinite(list(known.values())).all():
         return ["NaN: training has blown up and cannot recover; start again with smaller learning rates."]
     blurred = known.get("high_frequency_ratio", 1) < 0.7  # a blur brings images nearer to others, too
     found = []
     for name, value in known.items():
-        metric = {**LOSSES, **METRICS}[name]
+        metric = metrics[name]
         if name in LOSSES or epoch >= FIRST_EPOCH_TO_WARN:
             if value < metric.low and not (metric.sharp_only and blurred):
                 found.append(metric.below)

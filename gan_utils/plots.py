@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 
 from gan_utils import atomic_write
 from gan_utils.features import HIGH_FREQUENCY, radial_spectra
-from gan_utils.metrics import LOSSES, METRICS
+from gan_utils.metrics import LOSSES, METRICS, watched
 
 UNIT_RANGE, BYTE_RANGE = {"vmin": -1, "vmax": 1}, {"vmin": 0, "vmax": 255}  # fixed: pictures can be compared
 GRID_COLUMNS, GRID_GAP = 4, 2  # images in a row, grey pixels between them
@@ -59,10 +59,7 @@ def epoch_image_path(folder, epoch):
 
 
 def save_progress_gif(folder, epochs, seconds=12.0):
-    """Join the grids of `epochs` to `model_progress.gif`, which ends on the last one for two seconds; returns its path.
-
-    The epochs are shown in the order given, in about so many seconds.
-    """
+    """Join the grids of `epochs` to `model_progress.gif`, about so long, two seconds on the last; returns its path."""
     frames = []
     for epoch in epochs:
         picture = gif_frame(imageio.imread(epoch_image_path(folder, epoch)))
@@ -174,12 +171,19 @@ def show_images(images, titles=None, columns=8, size=1.0):
 
 def show_epochs(folder, epochs):
     """A figure of the first column of some epochs' grids: a column an epoch, a row a latent vector."""
-    grids = [imageio.imread(epoch_image_path(folder, epoch)) for epoch in epochs]
-    width = (grids[0].shape[1] + GRID_GAP) // GRID_COLUMNS - GRID_GAP
-    figure, axes = plt.subplots(1, len(epochs), figsize=(0.8 * len(epochs), 3.5), layout="constrained", squeeze=False)
-    for axis, grid, epoch in zip(axes.flat, grids, epochs, strict=True):
+    paths = [epoch_image_path(folder, epoch) for epoch in epochs]
+    return show_grids(paths, [f"epoch {epoch}" for epoch in epochs], columns=1, height=3.5)
+
+
+def show_grids(paths, titles, columns, height):
+    """A figure of the first so many columns of saved grids side by side, each under its title; `height` in inches."""
+    grids = [imageio.imread(path) for path in paths]
+    width = (grids[0].shape[1] + GRID_GAP) // GRID_COLUMNS * columns - GRID_GAP
+    inches = 0.8 * columns * len(grids), height
+    figure, axes = plt.subplots(1, len(grids), figsize=inches, layout="constrained", squeeze=False)
+    for axis, grid, title in zip(axes.flat, grids, titles, strict=True):
         axis.imshow(grid[:, :width], cmap="gray", interpolation="auto", **BYTE_RANGE)
-        axis.set_title(f"epoch {epoch}", fontsize=9)
+        axis.set_title(title, fontsize=9)
         axis.axis("off")
     return figure
 
@@ -202,11 +206,11 @@ def plot_history(history, path=None):
 
     Thin grey lines are the limits beyond which a warning is raised; NaN in the history means "not evaluated then".
     """
-    names = [name for name in (*LOSSES, *METRICS) if name in history.dtype.names]
+    names = [name for name in watched() if name in history.dtype.names]
     rows = -(-len(names) // 3)
     figure, axes = plt.subplots(rows, 3, figsize=(8, 1.9 * rows), layout="constrained", squeeze=False)
     for axis, name in zip(axes.flat, names, strict=False):
-        metric = {**LOSSES, **METRICS}[name]
+        metric = watched()[name]
         there = np.isfinite(history[name])
         values = np.clip(history[name], *RATIO_RANGE) if metric.target == 1 else history[name]
         axis.plot(history["epoch"][there], values[there], ".-", markersize=4, label="generated")

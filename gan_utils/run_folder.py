@@ -60,10 +60,12 @@ def prepare_run_folder(settings):
             f"{short_path(folder)} held a run with other settings ({'; '.join(changed)}). It is kept in "
             f"{archive(folder).name}: to continue that one, name it {folder.name} again and choose its settings."
         )
-    elif not 0 < epochs_done(folder) < settings.epochs + (not (folder / "generator.keras").exists()):
+        return folder
+    done, finished = epochs_done(folder), (folder / "generator.keras").exists()
+    if done == 0 or done > settings.epochs or (finished and done == settings.epochs):
         print(f"The earlier run is kept in {archive(folder).name}.")
-    elif (folder / "generator.keras").exists():
-        print(f"The run of {epochs_done(folder)} epochs is kept in {archive(folder, copy=True).name}.")
+    elif finished:
+        print(f"The run of {done} epochs is kept in {archive(folder, copy=True).name}.")
         for result in ("generator.keras", "results.json"):
             (folder / result).unlink(missing_ok=True)
     return folder
@@ -176,8 +178,10 @@ def open_state(folder):
 
 def named_variables(model):
     """{name: variable} of everything that changes while a compiled `GAN` trains."""
-    owners = {name: getattr(model, name) for name in ("generator_optimizer", "discriminator_optimizer")} | {
-        "gan": model
+    owners = {
+        "gan": model,
+        "generator_optimizer": model.generator_optimizer,
+        "discriminator_optimizer": model.discriminator_optimizer,
     }
     return {f"{owner} {n}": variable for owner, thing in owners.items() for n, variable in enumerate(thing.variables)}
 

@@ -26,8 +26,14 @@ TENSORFLOW_LOG = re.compile(
 
 
 RESULTS = (
-    *("model_progress.gif", "loss_graph.png", "loss_plot.png", "judgement_graph.png", "ssim_graph.png"),
-    *("example_output.png", "SSIM.txt", "results.json"),
+    "model_progress.gif",
+    "loss_graph.png",
+    "loss_plot.png",
+    "judgement_graph.png",
+    "ssim_graph.png",
+    "example_output.png",
+    "SSIM.txt",
+    "results.json",
 )
 SECONDS_BETWEEN_LINES = 20  # where lines cannot be overwritten, as in a log file
 

@@ -38,9 +38,6 @@ def main(arguments):
     try:
         settings = parsed_settings(arguments)
         join_machines(arguments.machines, arguments.index)
-    except ValueError as error:
-        sys.exit(f"\nCannot train: {error}")
-    try:
         train_together(settings)
     except (ValueError, Diverged, OSError) as error:  # DataError is a ValueError
         sys.exit(f"\nCannot train: {error}")
@@ -116,7 +113,6 @@ def build_shared_gan(settings, strategy):
 def shared_batches():
     """`tf.data.Options` with which several machines, each of which makes every batch, take a part of each."""
     options = tf.data.Options()
-    options.autotune.enabled = False
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
     return options
 

@@ -75,6 +75,27 @@ def assert_refused(folder, *expected_words, experiment="brain", **changes):
         assert word in str(refusal.value)
 
 
+@pytest.fixture(scope="module")
+def training():
+    return make_images(150, seed=0)
+
+
+@pytest.fixture(scope="module")
+def held_out():
+    return make_images(60, seed=1)
+
+
+@pytest.fixture(scope="module")
+def good():
+    """What a perfect generator would make: other images of the same kind."""
+    return make_images(60, seed=2)
+
+
+@pytest.fixture(scope="module")
+def noise():
+    return np.random.default_rng(3).uniform(-1, 1, (60, 32, 32, 1)).astype(np.float32)
+
+
 def make_images(number, seed, size=32):
     """Smooth random blobs with a little fine texture, in a set with no two alike."""
     noise = np.random.default_rng(seed).standard_normal((number, size, size, 1))

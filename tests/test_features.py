@@ -25,28 +25,6 @@ from gan_utils.features import (
 )
 from gan_utils.settings import choose_settings
 
-
-@pytest.fixture(scope="module")
-def training():
-    return make_images(150, seed=0)
-
-
-@pytest.fixture(scope="module")
-def held_out():
-    return make_images(60, seed=1)
-
-
-@pytest.fixture(scope="module")
-def good():
-    """What a perfect generator would make: other images of the same kind."""
-    return make_images(60, seed=2)
-
-
-@pytest.fixture(scope="module")
-def noise():
-    return np.random.default_rng(3).uniform(-1, 1, (60, 32, 32, 1)).astype(np.float32)
-
-
 # ---- Images and samples ----------------------------------------------------------------------------------------
 
 

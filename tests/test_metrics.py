@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from conftest import blurred, chessboard, make_images, stamped
+from conftest import blurred, chessboard, stamped
 from gan_utils import metrics
 from gan_utils.features import (
     distance_to_training,
@@ -28,27 +28,6 @@ from gan_utils.metrics import (
 from gan_utils.settings import choose_settings
 
 SETTINGS = choose_settings("brain", "smoke", ssim_batches=3)
-
-
-@pytest.fixture(scope="module")
-def training():
-    return make_images(150, seed=0)
-
-
-@pytest.fixture(scope="module")
-def held_out():
-    return make_images(60, seed=1)
-
-
-@pytest.fixture(scope="module")
-def good():
-    """What a perfect generator would make: other images of the same kind."""
-    return make_images(60, seed=2)
-
-
-@pytest.fixture(scope="module")
-def noise():
-    return np.random.default_rng(3).uniform(-1, 1, (60, 32, 32, 1)).astype(np.float32)
 
 
 def evaluator_of(held_out, training, settings=SETTINGS, number=60, projections=32):
