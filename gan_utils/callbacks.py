@@ -11,10 +11,11 @@ from IPython import get_ipython
 from gan_utils import UpdatingLine, atomic_write, duration, show_in_place, time_left
 from gan_utils.data import scale_to_unit_range
 from gan_utils.features import SSIM_IMAGES, sample_images
+from gan_utils.keras_model import restore_state, save_state
 from gan_utils.metrics import LOSSES, METRICS, Evaluator, describe_warnings, warnings_of_run, watched
 from gan_utils.networks import fixed_latents, generate_images
 from gan_utils.plots import epoch_image_path, plot_history, save_image_grid, show_figure, show_picture
-from gan_utils.run_folder import read_history, restore_state, save_state
+from gan_utils.run_folder import read_history
 
 EVALUATED_IMAGES = 64  # in every light evaluation
 HISTORY_IN_WORDS = "Graphs of both losses and of every metric over the epochs, beside real images; thin lines: limits"
@@ -203,9 +204,9 @@ class KeepEveryEpoch(keras.callbacks.Callback):
         latents = np.random.default_rng((self.seed, epoch)).standard_normal((16, self.latent_dim), dtype=np.float32)
         images = generate_images(self.model.averaged_generator, latents)
         save_image_grid(self.folders["Intermediate"] / f"{name}.png", images)
-        for network in (self.model.generator, self.model.discriminator):
-            with atomic_write(self.folders["Models"] / f"{network.name}_{name}.keras") as path:
-                network.save(path)
+        for kind in ("generator", "discriminator"):
+            with atomic_write(self.folders["Models"] / f"{kind}_{name}.keras") as path:
+                getattr(self.model, kind).save(path)
 
 
 class ShowProgress(keras.callbacks.Callback):
@@ -220,6 +221,8 @@ class ShowProgress(keras.callbacks.Callback):
         self.warnings, self.line, self.raised, self.losses = UpdatingLine(), UpdatingLine(), {}, ""
         self.picture = self.graphs = None
         self.warnings.show("No warnings so far.", last=True)
+        if (self.folder / "history.csv").exists():  # of the epochs before, so that they are seen at once
+            self.show_epoch(read_history(self.folder))
 
     def on_epoch_begin(self, epoch, logs=None):
         self.epoch = epoch
@@ -245,11 +248,15 @@ class ShowProgress(keras.callbacks.Callback):
             self.raised = raised
             lines = [f"Warning in epoch {epochs[0]}. {text}" for text, epochs in raised.items()]
             self.warnings.show("\n".join(lines), last=True)
-        if get_ipython():
-            words = f"Sixteen generated images after epoch {epoch + 1}"
-            picture = show_picture(epoch_image_path(self.folder, epoch + 1), alt=words)
-            self.picture = show_in_place(self.picture, picture)
-        if get_ipython() and all(name in logs for name in METRICS):
+        self.show_epoch(history, graphs=all(name in logs for name in METRICS))
+
+    def show_epoch(self, history, graphs=True):
+        """The pictures of the last epoch, and the graphs up to it, in a notebook."""
+        epoch = int(history["epoch"][-1])
+        path, words = epoch_image_path(self.folder, epoch), f"Sixteen generated images after epoch {epoch}"
+        if get_ipython() and path.exists():
+            self.picture = show_in_place(self.picture, show_picture(path, alt=words))
+        if get_ipython() and graphs:
             graphs = show_figure(plot_history(history), alt=HISTORY_IN_WORDS)
             self.graphs = show_in_place(self.graphs, graphs)
 

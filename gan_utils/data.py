@@ -13,13 +13,14 @@ from gan_utils.slices import (
     check_label_maps,
     check_size,
     find_folder,
+    find_slices_in,
     list_splits,
     load_image,
     open_image,
-    why_no_folder,
 )
 
 SMOKE = {"epochs": 2, "steps_per_epoch": 4}
+LOADED_BY = ("experiment", "data", "image_size", "resize", "phantom_subjects", "held_out_patients", "seed")
 PHANTOMS = "phantoms"  # as the data folder: digital phantoms even where data/ holds real slices
 PHANTOM_MARK = "SIMULATED.txt"  # is in every set of phantoms, so that it is never taken for real scans
 
@@ -122,6 +123,16 @@ class Split:
     def __len__(self):
         return len(self.images)
 
+    @property
+    def levels(self):
+        """float32 (slices, 1): the place of each image in its scan, from 0 for the first to 1 for the last."""
+        levels = np.zeros((len(self), 1), np.float32)
+        for scan in np.unique(self.scans):
+            inside = self.scans == scan
+            numbers = self.slice_numbers[inside] - self.slice_numbers[inside].min()
+            levels[inside, 0] = numbers / max(numbers.max(), 1)
+        return levels
+
 
 @dataclass(frozen=True)
 class Splits:
@@ -133,13 +144,14 @@ class Splits:
     title: str  # of the images, such as "brain slices of digital phantoms"
     phantoms: bool  # True where nobody was scanned
     folder: Path  # of the PNG files
+    loaded_by: dict  # the settings that they depend on
 
 
 def load(settings):
     """Load the slices that the settings ask for, as `Splits`.
 
     Args:
-        settings: `Settings`; uses experiment, data, image_size, resize, phantom_subjects, held_out_patients and seed.
+        settings: `Settings`; uses those of LOADED_BY.
 
     Raises:
         DataError: the folder is missing, empty, unreadable or laid out otherwise, a subject or a picture is in two
@@ -161,7 +173,12 @@ def load(settings):
     check_copies(splits)
     phantoms = (folder / PHANTOM_MARK).exists()
     title = f"{dataset.title} of digital phantoms" if phantoms else f"real {dataset.title}"
-    return Splits(**splits, title=title, phantoms=phantoms, folder=folder)
+    return Splits(**splits, title=title, phantoms=phantoms, folder=folder, loaded_by=loaded_by(settings))
+
+
+def loaded_by(settings):
+    """{name: value} of the settings that decide which slices are loaded, and how."""
+    return {name: getattr(settings, name) for name in LOADED_BY}
 
 
 def find_slices(settings):
@@ -172,18 +189,7 @@ def find_slices(settings):
         if found := find_folder(folder, dataset):
             return found
         raise DataError(f"{folder} holds no slices. Delete it if it is there, then call prepare.phantoms(settings).")
-    root = project_path(settings.data)
-    if not root.is_dir():
-        raise DataError(
-            f"The data folder {root} {why_no_folder(root)}. Correct DATA, or leave it out for phantoms.\n{dataset.tree}"
-        )
-    if found := find_folder(root, dataset):
-        return found
-    inside = ", ".join(sorted(path.name for path in root.iterdir())[:5]) or "nothing"
-    raise DataError(
-        f"No {dataset.title} in {root}, which holds: {inside}. Point DATA at the folder that holds {dataset.folder}, "
-        f"or choose another EXPERIMENT.\n{dataset.tree}"
-    )
+    return find_slices_in(project_path(settings.data), dataset)
 
 
 def needs_phantoms(settings):
@@ -229,7 +235,7 @@ def scale_to_unit_range(images):
     return np.asarray(images, np.float32) / np.float32(127.5) - 1
 
 
-def training_batches(images, settings, epochs_done=0):
+def training_batches(images, settings, epochs_done=0, labels=None):
     """Endless shuffled training batches, float32 (batch_size, image_size, image_size, 1), -1..1.
 
     Every round through the images has an order of its own, which follows from the seed: training that is resumed sees
@@ -240,12 +246,15 @@ def training_batches(images, settings, epochs_done=0):
         images: uint8 (slices, image_size, image_size, 1), 0..255.
         settings: `Settings`; uses batch_size, steps_per_epoch and seed.
         epochs_done: how many epochs to leave out; `steps_in_epoch` says how many batches make one.
+        labels: what is known of each image, (slices, ...), such as `splits.train.levels` or the side of a knee; the
+            batches are (images, labels) then, for a conditional GAN.
     """
     import tensorflow as tf  # here, so that commands that do not train start at once
 
     def load_batch(numbers):
         batch = tf.numpy_function(lambda numbers: scale_to_unit_range(images[numbers]), [numbers], tf.float32)
-        return tf.ensure_shape(batch, (settings.batch_size, *images.shape[1:]))
+        batch = tf.ensure_shape(batch, (settings.batch_size, *images.shape[1:]))
+        return batch if labels is None else (batch, tf.gather(labels, numbers))
 
     def order_of_round(number):
         return tf.random.experimental.stateless_shuffle(tf.range(len(images)), [settings.seed, number])

@@ -4,12 +4,14 @@ import keras
 import tensorflow as tf
 
 from gan_utils import fast
-from gan_utils.networks import build_pair
+from gan_utils.keras_model import NetworkPair, copied
+from gan_utils.networks import build_pair, translated
 from gan_utils.settings import UPDATES, check_choice
 
 GAN_SETTINGS = ("updates", "r1_gamma", "r1_interval", "translation", "ema_decay", "seed")  # what GAN takes of them
 
 
+@keras.saving.register_keras_serializable("gan_utils")
 def discriminator_loss(real_logits, fake_logits):
     """Cross-entropy of a discriminator that should answer 1 to real and 0 to generated images.
 
@@ -26,6 +28,7 @@ def discriminator_loss(real_logits, fake_logits):
     return tf.reduce_mean(tf.nn.softplus(-real_logits)) + tf.reduce_mean(tf.nn.softplus(fake_logits))
 
 
+@keras.saving.register_keras_serializable("gan_utils")
 def generator_loss(real_logits, fake_logits):
     """Cross-entropy of a generator whose images should be answered by 1; ln 2 = 0.69 where nobody can tell.
 
@@ -34,11 +37,13 @@ def generator_loss(real_logits, fake_logits):
     return tf.reduce_mean(tf.nn.softplus(-fake_logits))
 
 
-class GAN(keras.Model):
+@keras.saving.register_keras_serializable("gan_utils")
+class GAN(NetworkPair):
     """A generator and a discriminator that train each other; built up in notebooks/02 and 03.
 
     Args:
-        generator: `keras.Model`, (images, latent_dim) -> (images, image_size, image_size, 1).
+        generator: `keras.Model`, (images, latent_dim) -> (images, image_size, image_size, 1). Latents are its first
+            input if it has several.
         discriminator: `keras.Model`, (images, image_size, image_size, 1) -> (images, 1), logits.
         updates: "simultaneous": both networks learn from one pass (as published for brains). "alternating": the
             discriminator learns first, then the generator through the updated discriminator (for knees).
@@ -51,9 +56,12 @@ class GAN(keras.Model):
         averaged_generator: the generator to make images with: a copy whose weights are averaged over training steps,
             or the generator itself where ema_decay is 0.
 
+    For a conditional GAN, train on batches of (images, labels), and override `generator_input` and
+    `discriminator_input` in a subclass. What Keras does with the model (compile, save, load) is in `NetworkPair`.
+
     Example:
         >>> model = GAN(build_knee_generator(64, 8), build_knee_discriminator(64, 8), "alternating", seed=1)
-        >>> model.compile(keras.optimizers.Adam(1e-4), keras.optimizers.Adam(1e-4))
+        >>> model.compile("adam", "adam")
         >>> model.fit(batches, epochs=2)
     """
 
@@ -72,99 +80,101 @@ class GAN(keras.Model):
         seed=None,
         **options,
     ):
-        super().__init__(**options)
+        super().__init__(generator, discriminator, generator_loss, discriminator_loss, **options)
         check_choice("updates", updates, UPDATES)
+        self.updates = updates
         self.update = self.update_simultaneously if updates == "simultaneous" else self.update_in_turn
-        self.generator = generator
-        self.discriminator = discriminator
-        self.generator_loss, self.discriminator_loss = generator_loss, discriminator_loss
         self.r1_gamma, self.r1_interval = r1_gamma, r1_interval
         self.translation = translation
         self.ema_decay = ema_decay
         self.averaged_generator = keras.models.clone_model(generator) if ema_decay else generator
         self.averaged_generator.set_weights(generator.get_weights())
-        self.latent_dim = generator.input_shape[-1]
+        self.latent_dim = generator.inputs[0].shape[-1]
+        self.seed = seed
         self.random = keras.random.SeedGenerator(seed)
-        # "loss" is there for callbacks that watch it by this name, such as keras.callbacks.TerminateOnNaN.
-        self.loss_means = {
-            name: keras.metrics.Mean(name=name) for name in ("generator_loss", "discriminator_loss", "loss")
-        }
-        self(keras.ops.zeros((1, self.latent_dim)))  # Keras saves the weights of models that were called once
+        self.validation_random = keras.random.SeedGenerator(seed)  # so that validating does not change training
+        self.built = True  # both networks are; Keras saves the weights of built models only
 
-    def compile(self, generator_optimizer, discriminator_optimizer, **options):
-        """One optimiser a network; options are those of `keras.Model.compile`.
-
-        Callbacks that change `model.optimizer.learning_rate` act on the generator's.
-        """
-        super().compile(optimizer=generator_optimizer, **{"jit_compile": False, **options})
-        self.generator_optimizer = generator_optimizer
-        self.discriminator_optimizer = discriminator_optimizer
-        # Built here rather than in the first step, so that checkpoints hold the optimisers' state, too.
-        generator_optimizer.build(self.generator.trainable_variables)
-        discriminator_optimizer.build(self.discriminator.trainable_variables)
-
-    def call(self, latents, training=False):
-        """What the generator makes of standard normal latents (images, latent_dim)."""
-        return self.generator(latents, training=training)
-
-    @property
-    def metrics(self):
-        return list(self.loss_means.values())  # listed here, so that Keras resets them at each epoch
+    def get_config(self):
+        return super().get_config() | {name: getattr(self, name) for name in GAN_SETTINGS}
 
     def train_step(self, data):
         """Improve both networks on one batch of real images, float32 (images, image_size, image_size, 1), -1..1.
 
         Returns the losses of this training step; `fit()` shows their means at the end of an epoch.
         """
-        real_images, _, _ = keras.utils.unpack_x_y_sample_weight(data)  # fit() may wrap the batch in a tuple
-        latents = self.sample_latents(tf.shape(real_images)[0])
-        generator_loss, discriminator_loss = self.update(real_images, latents)
+        real_images, labels, _ = keras.utils.unpack_x_y_sample_weight(data)  # labels are None for images alone
+        latents = self.sample_latents(tf.shape(real_images)[0], self.random)
+        losses = self.update(real_images, self.generator_input(latents, labels), labels)
         if self.ema_decay:
             self.average_generator()
+        return self.report(*losses)
+
+    def test_step(self, data):
+        """Both losses on held-out images, with all layers as they are when images are made."""
+        real_images, labels, _ = keras.utils.unpack_x_y_sample_weight(data)
+        latents = self.sample_latents(tf.shape(real_images)[0], self.validation_random)
+        fake_images = self.generator(self.generator_input(latents, labels), training=False)
+        logits = [self.discriminate(images, labels, training=False) for images in (real_images, fake_images)]
+        return self.report(self.generator_loss(*logits), self.discriminator_loss(*logits))
+
+    def report(self, generator_loss, discriminator_loss):
         losses = {"generator_loss": generator_loss, "discriminator_loss": discriminator_loss}
         losses["loss"] = generator_loss + discriminator_loss
         for name, loss in losses.items():
             self.loss_means[name].update_state(loss)
         return losses
 
-    def sample_latents(self, images):
-        """Standard normal (images, latent_dim)."""
-        latents = keras.random.normal((images * fast.count_replicas(), self.latent_dim), seed=self.random)
+    def generator_input(self, latents, labels):
+        """What the generator is given; one that is to obey labels takes them, too."""
+        return latents
+
+    def discriminator_input(self, images, labels):
+        """What the discriminator is given of real and generated images alike."""
+        return images
+
+    def sample_latents(self, images, random):
+        """Standard normal (images, latent_dim), from a `keras.random.SeedGenerator`."""
+        latents = keras.random.normal((images * fast.count_replicas(), self.latent_dim), seed=random)
         return fast.replica_slice(latents)  # all devices sample the same numbers, so each takes its own part of them
 
-    def update_simultaneously(self, real_images, latents):
+    def update_simultaneously(self, real_images, latents, labels=None):
         """Both gradients come from the same pass, before either network moves."""
         with tf.GradientTape() as generator_tape, tf.GradientTape() as discriminator_tape:
             fake_images = self.generator(latents, training=True)
-            real_logits = self.discriminate(real_images)
-            fake_logits = self.discriminate(fake_images)
+            real_logits = self.discriminate(real_images, labels)
+            fake_logits = self.discriminate(fake_images, labels)
             generator_loss = self.generator_loss(real_logits, fake_logits)
             discriminator_loss = self.discriminator_loss(real_logits, fake_logits)
-            penalised_loss = discriminator_loss + self.gradient_penalty(real_images)
+            penalised_loss = discriminator_loss + self.gradient_penalty(real_images, labels)
         self.descend(self.generator_optimizer, self.generator, generator_tape, generator_loss)
         self.descend(self.discriminator_optimizer, self.discriminator, discriminator_tape, penalised_loss)
         return generator_loss, discriminator_loss
 
-    def update_in_turn(self, real_images, latents):
+    def update_in_turn(self, real_images, latents, labels=None):
         """The discriminator moves first; then the generator, against the discriminator as it is now."""
         with tf.GradientTape() as generator_tape:
             fake_images = self.generator(latents, training=True)
         with tf.GradientTape() as discriminator_tape:
-            discriminator_loss = self.discriminator_loss(self.discriminate(real_images), self.discriminate(fake_images))
-            penalised_loss = discriminator_loss + self.gradient_penalty(real_images)
+            real_logits = self.discriminate(real_images, labels)
+            fake_logits = self.discriminate(fake_images, labels)
+            discriminator_loss = self.discriminator_loss(real_logits, fake_logits)
+            penalised_loss = discriminator_loss + self.gradient_penalty(real_images, labels)
         self.descend(self.discriminator_optimizer, self.discriminator, discriminator_tape, penalised_loss)
         with generator_tape:  # records on from where the images were made
-            generator_loss = self.generator_loss(self.discriminate(real_images), self.discriminate(fake_images))
+            real_logits = self.discriminate(real_images, labels)
+            fake_logits = self.discriminate(fake_images, labels)
+            generator_loss = self.generator_loss(real_logits, fake_logits)
         self.descend(self.generator_optimizer, self.generator, generator_tape, generator_loss)
         return generator_loss, discriminator_loss
 
-    def discriminate(self, images):
-        """The discriminator's logits; it sees images translated at random where that is asked for."""
-        if self.translation:
+    def discriminate(self, images, labels=None, training=True):
+        """The discriminator's logits; it trains on images translated at random where that is asked for."""
+        if self.translation and training:
             images = translated(images, self.translation, self.random)
-        return self.discriminator(images, training=True)
+        return self.discriminator(self.discriminator_input(images, labels), training=training)
 
-    def gradient_penalty(self, real_images):
+    def gradient_penalty(self, real_images, labels=None):
         """R1 gradient penalty of Mescheder et al. 2018 (arXiv 1801.04406): the discriminator's slopes at real images.
 
         Lazy, as in Karras et al. 2020 (arXiv 1912.04958): paid in one of r1_interval training steps, and that much
@@ -176,7 +186,7 @@ class GAN(keras.Model):
         def penalty():
             with tf.GradientTape() as tape:
                 tape.watch(real_images)
-                logits = self.discriminator(real_images, training=True)
+                logits = self.discriminator(self.discriminator_input(real_images, labels), training=True)
             slopes = tf.reduce_sum(tape.gradient(logits, real_images) ** 2, axis=(1, 2, 3))
             return self.r1_gamma / 2 * self.r1_interval * tf.reduce_mean(slopes)
 
@@ -201,26 +211,6 @@ class GAN(keras.Model):
             average.assign(decay * average + (1 - decay) * weight)
 
 
-def translated(images, share, seed):
-    """Images moved by whole pixels, each by up to `share` of its size in either direction, with black moved in.
-
-    Zhao et al. 2020, arXiv 2006.10738: what the discriminator sees of real and generated images is shifted alike, so
-    that a small set of real images is harder to learn by heart.
-
-    Args:
-        images: float (images, size, size, 1), -1..1.
-        share: 0 to 1.
-        seed: a `keras.random.SeedGenerator`.
-    """
-    number, size = tf.shape(images)[0], images.shape[1]
-    most = int(share * size)
-    padded = tf.pad(images, [[0, 0], [most, most], [most, most], [0, 0]], constant_values=-1.0)
-    first = keras.random.randint((2, number), 0, 2 * most + 1, seed=seed)
-    rows, columns = tf.unstack(first[..., None] + tf.range(size))
-    moved = tf.gather(padded, rows, axis=1, batch_dims=1)
-    return tf.gather(moved, columns, axis=2, batch_dims=1)
-
-
 def build_gan(
     settings, generator=None, discriminator=None, generator_loss=generator_loss, discriminator_loss=discriminator_loss
 ):
@@ -230,11 +220,13 @@ def build_gan(
 
     Args:
         settings: `Settings`.
-        generator, discriminator, generator_loss, discriminator_loss: your own instead of those of the settings; see
-            `GAN`.
+        generator, discriminator: your own `keras.Model` instead of those of the settings; copies of them are trained,
+            from the weights they have, so that a second run starts where the first one did.
+        generator_loss, discriminator_loss: your own functions of (real_logits, fake_logits); see `GAN`.
 
     Raises:
-        ValueError: several devices cannot train with these settings; the text says which.
+        ValueError: several devices cannot train with these settings, or images of your own network have another size;
+            the text says which.
     """
     computing, strategy = fast.choose_computing(settings), fast.choose_strategy()
     fast.check_sharing(settings, computing, strategy.num_replicas_in_sync)
@@ -242,8 +234,8 @@ def build_gan(
         with fast.precision(computing.precision):
             pair = build_pair(settings)
         model = GAN(
-            generator or pair[0],
-            discriminator or pair[1],
+            copied(generator, "generator", settings.image_size) if generator else pair[0],
+            copied(discriminator, "discriminator", settings.image_size) if discriminator else pair[1],
             generator_loss=generator_loss,
             discriminator_loss=discriminator_loss,
             **{name: getattr(settings, name) for name in GAN_SETTINGS},

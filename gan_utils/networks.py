@@ -212,3 +212,23 @@ class MinibatchStandardDeviation(layers.Layer):
         spread = keras.ops.sqrt(keras.ops.var(features, axis=0) + 1e-8)
         channel = keras.ops.mean(spread) * keras.ops.ones_like(features[..., :1])
         return keras.ops.concatenate([features, channel], axis=-1)
+
+
+def translated(images, share, seed):
+    """Images moved by whole pixels, each by up to `share` of its size in either direction, with black moved in.
+
+    Zhao et al. 2020, arXiv 2006.10738: what the discriminator sees of real and generated images is shifted alike, so
+    that a small set of real images is harder to learn by heart.
+
+    Args:
+        images: float (images, size, size, 1), -1..1.
+        share: 0 to 1.
+        seed: a `keras.random.SeedGenerator`.
+    """
+    number, size = tf.shape(images)[0], images.shape[1]
+    most = int(share * size)
+    padded = tf.pad(images, [[0, 0], [most, most], [most, most], [0, 0]], constant_values=-1.0)
+    first = keras.random.randint((2, number), 0, 2 * most + 1, seed=seed)
+    rows, columns = tf.unstack(first[..., None] + tf.range(size))
+    moved = tf.gather(padded, rows, axis=1, batch_dims=1)
+    return tf.gather(moved, columns, axis=2, batch_dims=1)

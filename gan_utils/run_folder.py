@@ -1,74 +1,163 @@
 """The folder that holds everything a run leaves behind: how it was made, the state to resume from, the results."""
 
 import dataclasses
+import os
 import platform
 import shutil
 import subprocess
-import zipfile
-import zlib
 from contextlib import contextmanager
 from datetime import datetime
 from importlib.metadata import version
 
 import numpy as np
+from filelock import FileLock, Timeout
 
 from gan_utils import PROJECT_FOLDER, DataError, atomic_write, project_path, read_json, short_path, write_json
-from gan_utils.data import PHANTOMS
+from gan_utils.data import PHANTOMS, loaded_by, steps_in_epoch
 from gan_utils.fast import choose_computing, describe_device
+from gan_utils.keras_model import describe_model, epochs_done, restore_state
 from gan_utils.settings import Settings
 
 PACKAGES = ("tensorflow", "keras", "numpy", "scikit-image", "matplotlib", "imageio", "nilearn")
-STATE = "state.npz"
+FINISHED = (
+    ": this run is finished. For more, ask for more epochs; to start over, rename or delete its folder, or choose "
+    "another seed or output"
+)
 
 
-def start_run(settings, splits):
-    """Open the folder of the run, with `run.json` in it: a new one, or that of this very run where it was cut off.
+@contextmanager
+def training(settings, splits, model):
+    """The folder of a run while a model trains into it, as a with block: a new one, or that of this very run so far.
+
+    What makes a run are its settings, its networks, its losses and its data. Where any of them differs from those of
+    the run that is there, that one is renamed and a new one starts; where none does, the model continues after the last
+    whole epoch, or finds that nothing is left to train. At the end, also where training is interrupted, the generator
+    of the last whole epoch is saved, and `run.json` says how far it came.
+
+    Args:
+        settings: `Settings` as they are now.
+        splits: `Splits` that were loaded by them.
+        model: compiled, untrained `GAN`, such as `build_gan` makes.
+
+    Yields:
+        (the folder, how many epochs were done before).
 
     Raises:
-        DataError: the run was cut off, and its data changed since.
+        ValueError: the splits were loaded, or the model was trained, by other settings before.
+        DataError: another process trains this run, or it was cut off and its data changed since.
+
+    Example:
+        >>> with run_folder.training(settings, splits, model) as (folder, epochs_done):
+        ...     model.fit(batches, initial_epoch=epochs_done, epochs=settings.epochs, ...)
     """
-    folder = prepare_run_folder(settings)
-    notes = run_notes(settings, splits)
-    if done := epochs_done(folder):
-        check_same_data(folder, splits, ("slices", "people", "held_out"))
-        before = read_json(folder / "run.json")
-        later = {name: notes[name] for name in ("versions", "device", "commit", "started")}
-        went_on = [*before.get("went_on", []), {"epochs_done": done, **later}]
-        notes = before | {"settings": notes["settings"], "went_on": went_on}
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "run.json", {**notes, "seconds": None})  # filled in when training ends
-    return folder
-
-
-def prepare_run_folder(settings):
-    """Return the run's folder; archive an earlier run there, unless it has these settings and epochs left to train.
-
-    Of a finished run that is to be trained for longer, a copy is archived.
-    """
-    folder = settings.run_folder
-    if not (folder / "run.json").exists():
-        return folder
-    before, now = read_json(folder / "run.json").get("settings", {}), dataclasses.asdict(settings)
-    free = "epochs", "output", "data"  # a run may be prolonged, and other subjects are noticed when they are loaded
-    changed = [
-        f"{name} was {before.get(name)}, is {now.get(name)}"
-        for name in {**before, **now}
-        if name not in free and before.get(name) != now.get(name)
-    ]
-    if changed:
-        print(
-            f"{short_path(folder)} held a run with other settings ({'; '.join(changed)}). It is kept in "
-            f"{archive(folder).name}: to continue that one, name it {folder.name} again and choose its settings."
+    if changed := differences(splits.loaded_by, loaded_by(settings)):
+        raise ValueError(
+            f"The slices were loaded by other settings ({'; '.join(changed)}). Run the cells of Settings and Data "
+            "again, then this one."
         )
-        return folder
-    done, finished = epochs_done(folder), (folder / "generator.keras").exists()
-    if done == 0 or done > settings.epochs or (finished and done == settings.epochs):
-        print(f"The earlier run is kept in {archive(folder).name}.")
-    elif finished:
-        print(f"The run of {done} epochs is kept in {archive(folder, copy=True).name}.")
-        for result in ("generator.keras", "results.json"):
-            (folder / result).unlink(missing_ok=True)
+    if int(model.generator_optimizer.iterations):
+        raise ValueError("This model has been trained already: build it anew, as the training cell does.")
+    if model.latent_dim != settings.latent_dim:
+        raise ValueError(
+            f"The generator takes {model.latent_dim} latents, latent_dim is {settings.latent_dim}: change either."
+        )
+    with only_one(settings.run_folder):
+        folder = start_run(settings, splits, model)
+        done = restore_state(model, folder)
+        print(f"{done} of {settings.epochs} epochs were done{'' if done < settings.epochs else FINISHED}", flush=True)
+        try:
+            yield folder, done
+        except BaseException:
+            restore_state(model, folder)  # no generator from the middle of an epoch
+            raise
+        finally:
+            finish_run(settings, splits, model)
+
+
+@contextmanager
+def only_one(folder):
+    """Refuse to train into a folder that another process trains into; the system frees it when that process dies."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder.with_name(f".{folder.name}.lock"), is_singleton=True)  # one a process, which may enter again
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        notes = read_json(folder / "run.json") if (folder / "run.json").exists() else {}
+        raise DataError(
+            f"{short_path(folder)} is being trained by process {notes.get('process', 'unknown')} since "
+            f"{notes.get('started', 'just now')}. Wait until it ends, or stop it (in JupyterLab: Kernel, Shut Down "
+            "Kernel), or choose another output."
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def start_run(settings, splits, model):
+    """The run's folder with its notes in it; where another run is there, that one is renamed."""
+    folder, notes = settings.run_folder, run_notes(settings, splits)
+    notes |= {"model": describe_model(model), "process": os.getpid(), "finished": False}
+    if (folder / "run.json").exists():
+        before, done = read_json(folder / "run.json"), epochs_done(folder)
+        if changed := what_changed(before, notes):
+            kept = archive(folder).name
+            print(
+                f"{short_path(folder)} held another run ({'; '.join(changed)}). It is kept in {kept}: to continue that "
+                f"one, name it {folder.name} again and choose what it had."
+            )
+        elif done:
+            check_same_data(folder, splits, ("slices", "people", "held_out"))
+            if done >= settings.epochs:
+                return folder
+            notes = continue_run(folder, before, notes, done)
+        elif (folder / "history.csv").exists():  # its state was deleted
+            print(f"The earlier run is kept in {archive(folder).name}.")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "run.json", notes)
     return folder
+
+
+def continue_run(folder, before, notes, done):
+    """The notes of a run that continues; results of fewer epochs make room, and of a finished run a copy is kept."""
+    if before.get("finished"):
+        print(f"The run of {done} epoch{'s' * (done > 1)} is kept in {archive(folder, copy=True).name}.")
+    for result in ("generator.keras", "results.json"):
+        (folder / result).unlink(missing_ok=True)
+    later = {name: notes[name] for name in ("versions", "device", "commit", "started", "process")}
+    went_on = [*before.get("went_on", []), {"epochs_done": done, **later}]
+    return {**before, "settings": notes["settings"], "process": notes["process"], "finished": False, "went_on": went_on}
+
+
+def what_changed(before, now):
+    """In words, what makes two runs' notes those of different runs: settings, networks, losses or optimisers."""
+    free = "epochs", "output", "data"  # a run may be prolonged, and other subjects are noticed when they are loaded
+    changed = differences(before.get("settings", {}), now["settings"], free)
+    if "model" not in before:
+        return [*changed, "made by another version of gan_utils"]
+    parts = {**before["model"], **now["model"]}
+    return changed + [f"another {part}" for part in parts if before["model"].get(part) != now["model"].get(part)]
+
+
+def differences(before, now, free=()):
+    """["batch_size was 8, is 16", ...] of two dicts."""
+    names = [name for name in {**before, **now} if name not in free and before.get(name) != now.get(name)]
+    return [f"{name} was {before.get(name)}, is {now.get(name)}" for name in names]
+
+
+def finish_run(settings, splits, model):
+    """Save the generator of the last whole epoch, and note in `run.json` how far training came and how long it took."""
+    folder = settings.run_folder
+    done = epochs_done(folder)
+    progress = {"epochs_done": done, "finished": done >= settings.epochs}
+    if done and not (folder / "generator.keras").exists():
+        with atomic_write(folder / "generator.keras") as path:
+            model.averaged_generator.save(path)
+        seconds = float(read_history(folder)["seconds"][done - 1])
+        images_seen = done * steps_in_epoch(splits.train.images, settings) * settings.batch_size
+        rate = {"images_per_second": round(images_seen / seconds, 1)} if seconds else {}
+        progress |= {"seconds": round(seconds, 1), "images_seen": images_seen, **rate}
+    write_json(folder / "run.json", read_json(folder / "run.json") | progress)
 
 
 def run_notes(settings, splits):
@@ -109,81 +198,6 @@ def archive(folder, copy=False):
     with atomic_write(place) as unfinished:
         shutil.copytree(folder, unfinished, dirs_exist_ok=True)
     return place
-
-
-def finish_run(folder, model, images_seen):
-    """Save the generator, and note in `run.json` how long training took and how many images it went through."""
-    with atomic_write(folder / "generator.keras") as path:
-        model.averaged_generator.save(path)
-    seconds = float(read_history(folder)["seconds"][-1])
-    taken = {"seconds": round(seconds, 1), "images_seen": images_seen}
-    taken["images_per_second"] = round(images_seen / seconds, 1)
-    write_json(folder / "run.json", read_json(folder / "run.json") | taken)
-
-
-# ---- the state of training ---------------------------------------------------------------------------------
-
-
-def save_state(model, folder, epochs_done):
-    """Write state.npz: all that training needs to resume after a whole epoch as if it had never been cut off.
-
-    These are the weights of all networks, what both optimisers remember, the states of all random generators, and the
-    number of epochs done, from which the order of the training images follows. One file, replaced atomically: a kill
-    at any moment leaves the state of a whole epoch.
-    """
-    arrays = {name: variable.numpy() for name, variable in named_variables(model).items()}
-    with atomic_write(folder / STATE) as path:
-        np.savez(path, epochs_done=epochs_done, **arrays)
-
-
-def restore_state(model, folder):
-    """Put a compiled `GAN` into the state that `save_state` wrote; returns the epochs done, 0 without a state."""
-    variables = named_variables(model)
-    with open_state(folder) as state:
-        if state is None:
-            return 0
-        arrays = dict(state)  # each is read from the file when it is asked for, so here once
-        epochs_done = int(arrays.pop("epochs_done"))
-        shapes = {name: tuple(variable.shape) for name, variable in variables.items()}
-        if {name: array.shape for name, array in arrays.items()} != shapes:
-            raise DataError(
-                f"{short_path(folder / STATE)} holds other networks than these settings build, usually those of "
-                "another version of gan_utils. Rename the folder, and training starts anew."
-            )
-        for name, variable in variables.items():
-            variable.assign(arrays[name])
-        return epochs_done
-
-
-def epochs_done(folder):
-    """How many whole epochs the run in a folder can continue after; 0 without a state."""
-    with open_state(folder) as state:
-        return int(state["epochs_done"]) if state else 0
-
-
-@contextmanager
-def open_state(folder):
-    path = folder / STATE
-    if not path.exists():
-        yield None
-        return
-    try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as state:  # numbers only, never code
-            yield state
-    except DataError:
-        raise
-    except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(f"{short_path(path)} is broken ({error}). Delete it, and training starts anew.") from error
-
-
-def named_variables(model):
-    """{name: variable} of everything that changes while a compiled `GAN` trains."""
-    owners = {
-        "gan": model,
-        "generator_optimizer": model.generator_optimizer,
-        "discriminator_optimizer": model.discriminator_optimizer,
-    }
-    return {f"{owner} {n}": variable for owner, thing in owners.items() for n, variable in enumerate(thing.variables)}
 
 
 # ---- runs that are opened again ----------------------------------------------------------------------------

@@ -49,6 +49,21 @@ def find_folder(root, dataset):
     return root / dataset.folder if (root / dataset.folder).is_dir() else None
 
 
+def find_slices_in(root, dataset):
+    """What `find_folder` finds in the folder that DATA names, or a `DataError` that says what is there instead."""
+    if not root.is_dir():
+        raise DataError(
+            f"The data folder {root} {why_no_folder(root)}. Correct DATA, or leave it out for phantoms.\n{dataset.tree}"
+        )
+    if found := find_folder(root, dataset):
+        return found
+    inside = ", ".join(sorted(path.name for path in root.iterdir())[:5]) or "nothing"
+    raise DataError(
+        f"No {dataset.title} in {root}, which holds: {inside}. Point DATA at the folder that holds {dataset.folder}, "
+        f"or choose another EXPERIMENT.\n{dataset.tree}"
+    )
+
+
 def list_splits(folder, dataset, seed, held_out=1):
     """{"train": {SliceName: path}, "validate": ..., "test": ...}, with no subject in two of them.
 

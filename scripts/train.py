@@ -46,16 +46,15 @@ def train(settings, *more_callbacks):
     splits = data.load(settings)
     keras.utils.set_random_seed(settings.seed)
     model = build_gan(settings)
-    folder = run_folder.start_run(settings, splits)
-    epochs_done = run_folder.restore_state(model, folder)
-    fit(model, settings, splits, folder, epochs_done, more_callbacks)
+    with run_folder.training(settings, splits, model) as (folder, epochs_done):
+        fit(model, settings, splits, folder, epochs_done, more_callbacks)
+    print(f"Everything is in {short_path(folder)}.")
     return folder
 
 
 def fit(model, settings, splits, folder, epochs_done, more_callbacks=(), options=None):
-    """Train a GAN from `epochs_done` on, and finish the run in `folder`; None: on this machine nothing is written."""
+    """Train a GAN from `epochs_done` on; where there is no folder, this machine writes nothing."""
     print(f"{run_folder.describe_setup()}\n{choose_computing(settings)}", flush=True)
-    print(f"{epochs_done} of {settings.epochs} epochs were done", flush=True)
     batches = data.training_batches(splits.train.images, settings, epochs_done)
     steps = data.steps_in_epoch(splits.train.images, settings)
     model.fit(
@@ -67,11 +66,6 @@ def fit(model, settings, splits, folder, epochs_done, more_callbacks=(), options
         shuffle=False,
         verbose=0,
     )
-    if folder:
-        epochs = len(run_folder.read_history(folder))
-        images_seen = epochs * steps * settings.batch_size
-        run_folder.finish_run(folder, model, images_seen)
-        print(f"{epochs} epochs, {images_seen:,} images. Everything is in {short_path(folder)}.")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import os
 import re
 import signal
 import sys
+from contextlib import nullcontext
 
 from scripts.command_line import make_parser, parsed_settings
 
@@ -31,6 +32,7 @@ from gan_utils import data, run_folder
 from gan_utils.callbacks import Diverged
 from gan_utils.fast import list_machines
 from gan_utils.gan import GAN, build_gan
+from gan_utils.keras_model import named_variables
 from scripts.train import fit
 
 
@@ -88,9 +90,10 @@ def train_together(settings):
     prepare.phantoms(settings)  # in a shared folder, one machine makes them and the others wait
     splits = data.load(settings)
     model = build_shared_gan(settings, strategy)
-    folder = run_folder.start_run(settings, splits) if machine_index() == 0 else None
-    epochs_done = restore_everywhere(strategy, model, folder)
-    fit(model, settings, splits, folder, epochs_done, options=shared_batches())
+    first = machine_index() == 0
+    with run_folder.training(settings, splits, model) if first else nullcontext((None, 0)) as (folder, epochs_done):
+        epochs_done = share_state(strategy, model, epochs_done)
+        fit(model, settings, splits, folder, epochs_done, options=shared_batches())
     return folder
 
 
@@ -117,10 +120,9 @@ def shared_batches():
     return options
 
 
-def restore_everywhere(strategy, model, folder):
-    """`restore_state` on the first machine, which has the folder; the others receive the same by network."""
-    epochs_done = run_folder.restore_state(model, folder) if folder else 0
-    for variable in run_folder.named_variables(model).values():
+def share_state(strategy, model, epochs_done):
+    """The first machine has the folder and its state; the others receive both by network. Returns its epochs done."""
+    for variable in named_variables(model).values():
         variable.assign(from_first(strategy, variable.numpy()))
     return int(from_first(strategy, epochs_done))
 

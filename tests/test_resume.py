@@ -13,16 +13,8 @@ from conftest import make_akoa_folder, make_oasis_folder
 from gan_utils import DataError, atomic_write, data, read_json, write_json
 from gan_utils.callbacks import Diverged, training_callbacks
 from gan_utils.gan import build_gan
-from gan_utils.run_folder import (
-    STATE,
-    epochs_done,
-    named_variables,
-    prepare_run_folder,
-    read_history,
-    restore_state,
-    save_state,
-    start_run,
-)
+from gan_utils.keras_model import STATE, epochs_done, named_variables, restore_state, save_state
+from gan_utils.run_folder import read_history, training
 from gan_utils.settings import choose_settings
 from scripts.train import train
 
@@ -59,6 +51,16 @@ def settings_of(experiment, recipe, folder, output, **changes):
     return choose_settings(
         experiment, "smoke", recipe, folder, **{"output": str(output), "batch_size": 4, "epochs": 4, **changes}
     )
+
+
+def runs_in(output):
+    return sorted(path.name for path in output.iterdir() if path.name[0] != ".")
+
+
+def start(settings):
+    """Begin a run, or continue one, without training."""
+    with training(settings, data.load(settings), build_gan(settings)) as (folder, done):
+        return folder, done
 
 
 def assert_same_run(folder, other):
@@ -134,23 +136,21 @@ def test_two_and_two_epochs_equal_four(experiment, recipe, changes, slices, tmp_
 def test_a_run_with_other_settings_is_kept_and_the_difference_said(slices, tmp_path, capsys):
     folder = train(settings_of("brain", "baseline", slices["brain"], tmp_path, epochs=1))
     other = settings_of("brain", "baseline", slices["brain"], tmp_path, batch_size=3, beta_1=0.1)
-    assert prepare_run_folder(other) == folder
-    assert not folder.exists()
-    (kept,) = tmp_path.iterdir()
-    assert epochs_done(kept) == 1
+    assert start(other) == (folder, 0)
+    new, kept = runs_in(tmp_path)
+    assert (epochs_done(tmp_path / kept), epochs_done(folder), new) == (1, 0, folder.name)
     said = capsys.readouterr().out
-    assert "batch_size was 4, is 3" in said
-    assert "beta_1 was 0.9, is 0.1" in said
-    assert f"kept in {kept.name}: to continue that one, name it {folder.name} again" in said
+    assert "batch_size was 4, is 3; beta_1 was 0.9, is 0.1" in said
+    assert f"kept in {kept}: to continue that one, name it {folder.name} again" in said
 
 
 def test_a_run_of_an_older_version_is_kept(slices, tmp_path, capsys):
     settings = settings_of("brain", "baseline", slices["brain"], tmp_path)
-    folder = start_run(settings, data.load(settings))
+    folder, _ = start(settings)
     notes = read_json(folder / "run.json")
     notes["settings"]["learning_rate"] = notes["settings"].pop("generator_learning_rate")
     write_json(folder / "run.json", notes)
-    prepare_run_folder(settings)
+    start(settings)
     said = capsys.readouterr().out
     assert "learning_rate was 0.0001, is None" in said
     assert "generator_learning_rate was None, is 0.0001" in said
@@ -161,8 +161,8 @@ def test_notes_with_nothing_in_them_are_those_of_another_run(notes, slices, tmp_
     settings = settings_of("brain", "baseline", slices["brain"], tmp_path)
     settings.run_folder.mkdir()
     (settings.run_folder / "run.json").write_text(notes)
-    prepare_run_folder(settings)
-    assert [path.name for path in tmp_path.iterdir()] == ["brain-baseline-smoke-earlier"]
+    start(settings)
+    assert runs_in(tmp_path) == ["brain-baseline-smoke", "brain-baseline-smoke-earlier"]
 
 
 def test_broken_notes_say_what_to_do(slices, tmp_path):
@@ -170,16 +170,21 @@ def test_broken_notes_say_what_to_do(slices, tmp_path):
     settings.run_folder.mkdir()
     (settings.run_folder / "run.json").write_text('{"settings": ')
     with pytest.raises(DataError, match=r"run\.json is broken .*Rename its folder"):
-        prepare_run_folder(settings)
+        start(settings)
 
 
-def test_a_finished_run_is_kept_when_it_is_asked_for_again(slices, tmp_path, capsys):
-    settings = settings_of("brain", "baseline", slices["brain"], tmp_path, epochs=1)
-    for _ in range(2):
-        folder = train(settings)
-    assert len(list(tmp_path.iterdir())) == 2
-    assert "The earlier run is kept in brain-baseline-smoke-" in capsys.readouterr().out
-    assert "went_on" not in read_json(folder / "run.json")
+@pytest.mark.parametrize("epochs", [2, 1])
+def test_a_finished_run_that_is_asked_for_again_says_so_and_stays_as_it_is(epochs, slices, tmp_path, capsys):
+    folder = train(settings_of("brain", "baseline", slices["brain"], tmp_path, epochs=2))
+    files = {path.name: path.read_bytes() for path in folder.iterdir()}
+    capsys.readouterr()
+    assert train(settings_of("brain", "baseline", slices["brain"], tmp_path, epochs=epochs)) == folder
+    assert runs_in(tmp_path) == [folder.name]
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == files
+    assert (
+        f"2 of {epochs} epochs were done: this run is finished. For more, ask for more epochs; to start over, rename"
+        in capsys.readouterr().out
+    )
 
 
 def test_a_finished_run_that_is_continued_leaves_a_copy(slices, tmp_path, capsys):
@@ -188,16 +193,19 @@ def test_a_finished_run_that_is_continued_leaves_a_copy(slices, tmp_path, capsys
         (folder / result).write_text("result of epoch 1")
     capsys.readouterr()
     longer = settings_of("brain", "baseline", slices["brain"], tmp_path, epochs=2)
-    prepare_run_folder(longer)
-    (kept,) = set(tmp_path.iterdir()) - {folder}
-    assert capsys.readouterr().out == f"The run of 1 epochs is kept in {kept.name}.\n"
-    assert (kept / "generator.keras").read_text() == "result of epoch 1"
-    assert not (folder / "generator.keras").exists()
-    assert not (folder / "results.json").exists()
     train(longer)
+    (kept,) = (tmp_path / name for name in runs_in(tmp_path) if name != folder.name)
+    said = capsys.readouterr().out
+    assert f"The run of 1 epoch is kept in {kept.name}.\n1 of 2 epochs were done\n" in said
+    assert (kept / "generator.keras").read_text() == "result of epoch 1"
+    assert (folder / "generator.keras").stat().st_size > 1000
+    assert not (folder / "results.json").exists()
     assert read_history(folder)["epoch"].tolist() == [1, 2]
     assert read_history(kept)["epoch"].tolist() == [1]
-    assert len(list(tmp_path.iterdir())) == 2
+    notes = read_json(folder / "run.json")
+    assert (notes["settings"]["epochs"], notes["epochs_done"], notes["finished"]) == (2, 2, True)
+    assert notes["images_seen"] == 2 * 4 * 4
+    assert notes["seconds"] == round(float(read_history(folder)["seconds"][-1]), 1)
 
 
 def test_a_run_that_was_cut_off_after_its_last_epoch_is_only_finished(slices, tmp_path):
@@ -206,7 +214,7 @@ def test_a_run_that_was_cut_off_after_its_last_epoch_is_only_finished(slices, tm
     history = (folder / "history.csv").read_bytes()
     (folder / "generator.keras").unlink()
     assert train(settings) == folder
-    assert [path.name for path in tmp_path.iterdir()] == [folder.name]
+    assert runs_in(tmp_path) == [folder.name]
     assert (folder / "generator.keras").exists()
     assert (folder / "history.csv").read_bytes() == history
 
@@ -217,7 +225,7 @@ def test_a_run_does_not_continue_with_other_subjects(slices, tmp_path):
     (folder / "keras_png_slices_train" / "case_001_slice_0.nii.png").unlink()
     settings = settings_of("brain", "baseline", folder, tmp_path / "runs")
     with pytest.raises(DataError, match=r"slices has changed since .*brain-baseline-smoke was trained: slices were"):
-        start_run(settings, data.load(settings))
+        start(settings)
 
 
 def test_the_state_of_other_networks_is_refused(tmp_path):
@@ -242,20 +250,25 @@ def test_a_state_that_would_run_code_is_refused(tmp_path):
 def test_diverging_training_stops_at_the_last_whole_epoch(slices, tmp_path):
     settings = settings_of("brain", "baseline", slices["brain"], tmp_path)
     splits, model = data.load(settings), build_gan(settings)
-    folder = start_run(settings, splits)
-    around, kept = training_callbacks(settings, folder, splits), {}
+    kept = {}
 
     def blow_up(epoch, logs):
         kept[epoch] = {name: variable.numpy() for name, variable in named_variables(model).items()}
         if epoch == 2:
             model.optimizer.learning_rate = 1e30
 
-    with pytest.raises(Diverged, match=r"diverged in epoch 3, step \d: .*nan.* back at the end of epoch 2\. .*smaller"):
+    with (
+        pytest.raises(Diverged, match=r"diverged in epoch 3, step \d: .*nan.* back at the end of epoch 2\. .*smaller"),
+        training(settings, splits, model) as (folder, _),
+    ):
         model.fit(
             data.training_batches(splits.train.images, settings),
             epochs=4,
             steps_per_epoch=4,
-            callbacks=[*around, keras.callbacks.LambdaCallback(on_epoch_begin=blow_up)],
+            callbacks=[
+                *training_callbacks(settings, folder, splits),
+                keras.callbacks.LambdaCallback(on_epoch_begin=blow_up),
+            ],
             shuffle=False,
             verbose=0,
         )
@@ -263,6 +276,9 @@ def test_diverging_training_stops_at_the_last_whole_epoch(slices, tmp_path):
     assert not (folder / "image_at_epoch_0003.png").exists()
     for name, variable in named_variables(model).items():
         np.testing.assert_array_equal(variable.numpy(), kept[2][name], err_msg=name)
+    notes = read_json(folder / "run.json")
+    assert (notes["epochs_done"], notes["finished"]) == (2, False)
+    assert (folder / "generator.keras").exists()
 
 
 def test_an_atomic_write_leaves_the_old_file_when_it_fails(tmp_path):

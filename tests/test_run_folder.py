@@ -6,16 +6,9 @@ import pytest
 from conftest import make_akoa_folder
 from gan_utils import DataError, data, read_json, write_json
 from gan_utils.gan import build_gan
+from gan_utils.keras_model import save_state
 from gan_utils.networks import fixed_latents, generate_images
-from gan_utils.run_folder import (
-    check_same_data,
-    describe_setup,
-    finish_run,
-    open_run,
-    read_history,
-    save_results,
-    start_run,
-)
+from gan_utils.run_folder import check_same_data, describe_setup, open_run, read_history, save_results, training
 from gan_utils.settings import choose_settings
 
 
@@ -24,10 +17,20 @@ def settings(oasis_folder, tmp_path):
     return choose_settings("brain", "smoke", data=oasis_folder, output=str(tmp_path / "runs"))
 
 
+def start_run(settings, splits=None, model=None):
+    """The folder of a run that is begun and left before its first epoch."""
+    with training(settings, splits or data.load(settings), model or build_gan(settings)) as (folder, _):
+        return folder
+
+
 def make_finished_run(settings):
-    folder = start_run(settings, data.load(settings))
+    folder = start_run(settings)
     (folder / "generator.keras").write_text("stands for a trained generator")
     return folder
+
+
+def runs_beside(folder):
+    return sorted(path for path in folder.parent.iterdir() if path != folder and path.name[0] != ".")
 
 
 def make_older(folder):
@@ -40,7 +43,7 @@ def make_older(folder):
 
 
 def test_run_notes_say_how_it_was_made(settings):
-    folder = start_run(settings, data.load(settings))
+    folder = start_run(settings)
     notes = read_json(folder / "run.json")
     assert folder.name == "brain-baseline-smoke"
     assert notes["settings"] == dataclasses.asdict(settings)
@@ -54,19 +57,23 @@ def test_run_notes_say_how_it_was_made(settings):
     assert notes["versions"].keys() >= {"python", "tensorflow", "keras", "numpy"}
     assert notes["device"]
     assert "commit" in notes
-    assert (notes["seed"], notes["seconds"]) == (settings.seed, None)
+    assert (notes["seed"], notes["finished"], notes["epochs_done"]) == (settings.seed, False, 0)
+    assert notes["model"].keys() >= {"generator", "discriminator", "generator_loss", "discriminator_loss"}
 
 
 @pytest.mark.parametrize("recipe", ["baseline", "improved"])
 def test_finished_run_has_the_averaged_generator_and_how_long_it_took(recipe, oasis_folder, tmp_path):
-    settings = choose_settings("brain", "smoke", recipe, oasis_folder, output=str(tmp_path / "runs"))
-    folder = start_run(settings, data.load(settings))
-    (folder / "history.csv").write_text("epoch,generator_loss,discriminator_loss,seconds\n1,1,1,3.5\n2,1,1,8.0\n")
+    settings = choose_settings("brain", "smoke", recipe, oasis_folder, output=str(tmp_path / "runs"), batch_size=4)
     model = build_gan(settings)
-    model.averaged_generator.weights[0].assign_add(model.averaged_generator.weights[0])
-    finish_run(folder, model, images_seen=400)
+    with training(settings, data.load(settings), model) as (folder, _):
+        (folder / "history.csv").write_text("epoch,generator_loss,discriminator_loss,seconds\n1,1,1,3.5\n2,1,1,8.0\n")
+        model.averaged_generator.weights[0].assign_add(model.averaged_generator.weights[0])
+        save_state(model, folder, epochs_done=2)
     notes = read_json(folder / "run.json")
-    assert (notes["seconds"], notes["images_seen"], notes["images_per_second"]) == (8, 400, 50)
+    images_seen = 2 * settings.steps_per_epoch * settings.batch_size
+    assert (notes["seconds"], notes["images_seen"]) == (8, images_seen)
+    assert notes["images_per_second"] == round(images_seen / 8, 1)
+    assert (notes["epochs_done"], notes["finished"]) == (2, True)
     assert notes["settings"] == dataclasses.asdict(settings)
     loaded, latents = keras.models.load_model(folder / "generator.keras"), fixed_latents(settings)
     saved = generate_images(loaded, latents)
@@ -75,12 +82,12 @@ def test_finished_run_has_the_averaged_generator_and_how_long_it_took(recipe, oa
     assert differs == (recipe == "improved")
 
 
-def test_earlier_run_is_kept(settings, capsys):
-    splits = data.load(settings)
+def test_earlier_run_whose_state_was_deleted_is_kept(settings, capsys):
     for run in (1, 2, 3):
-        folder = start_run(settings, splits)
+        folder = start_run(settings)
+        (folder / "history.csv").write_text("epoch\n1\n")
         (folder / "image_at_epoch_0001.png").write_text(f"picture of run {run}")
-    kept = sorted(path for path in folder.parent.iterdir() if path != folder)
+    kept = runs_beside(folder)
     assert [(path / "image_at_epoch_0001.png").read_text() for path in kept] == ["picture of run 1", "picture of run 2"]
     assert kept[0].name in capsys.readouterr().out
     assert [path.name for path in folder.iterdir() if path.suffix == ".png"] == ["image_at_epoch_0001.png"]
@@ -96,7 +103,10 @@ def test_run_is_evaluated_on_the_data_it_was_trained_on(settings, oasis_folder):
     """Also where the folder was found rather than named, and would be found elsewhere by now."""
     splits = data.load(settings)
     found = choose_settings("brain", "smoke", output=settings.output)
-    folder = start_run(found, splits)
+    with training(settings, splits, build_gan(settings)) as (folder, _):
+        pass
+    notes = read_json(folder / "run.json")
+    write_json(folder / "run.json", {**notes, "settings": {**notes["settings"], "data": None}})
     (folder / "generator.keras").write_text("stands for a trained generator")
     assert open_run(found)[1].data == str(oasis_folder)
 
@@ -131,7 +141,7 @@ def test_run_of_an_older_version_is_kept_and_the_difference_said(settings, capsy
     make_older(folder)
     capsys.readouterr()
     assert start_run(settings, data.load(settings)) == folder
-    (kept,) = (path for path in folder.parent.iterdir() if path != folder)
+    (kept,) = runs_beside(folder)
     assert (kept / "generator.keras").exists()
     assert "judge_interval" in read_json(kept / "run.json")["settings"]
     assert read_json(folder / "run.json")["settings"] == dataclasses.asdict(settings)
