@@ -261,6 +261,7 @@ class ShowProgress(keras.callbacks.Callback):
             self.graphs = show_in_place(self.graphs, graphs)
 
     def on_train_end(self, logs=None):
-        taken = duration(time.monotonic() - self.start)
-        self.line.show(f"{self.epochs_done} epochs in {taken}{self.losses}", last=True)
+        if self.epochs_done:
+            taken = duration(time.monotonic() - self.start)
+            self.line.show(f"{self.epochs_done} epoch{'s' * (self.epochs_done > 1)} in {taken}{self.losses}", last=True)
         self.warnings.show(describe_warnings(read_history(self.folder)), last=True)

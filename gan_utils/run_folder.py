@@ -135,8 +135,8 @@ def what_changed(before, now):
     changed = differences(before.get("settings", {}), now["settings"], free)
     if "model" not in before:
         return [*changed, "made by another version of gan_utils"]
-    parts = {**before["model"], **now["model"]}
-    return changed + [f"another {part}" for part in parts if before["model"].get(part) != now["model"].get(part)]
+    parts = {**before["model"], **now["model"]}  # which follow where settings have changed
+    return changed or [f"another {part}" for part in parts if before["model"].get(part) != now["model"].get(part)]
 
 
 def differences(before, now, free=()):
@@ -219,7 +219,7 @@ def open_run(settings):
             "recipe and output."
         )
     notes = read_json(folder / "run.json")
-    data = notes["data"]["folder"]
+    data = settings.data or notes["data"]["folder"]
     if notes["data"]["simulated"] and not project_path(data).exists():
         data = PHANTOMS  # the same ones are made anew
     try:

@@ -1,8 +1,11 @@
+from types import GeneratorType
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from gan_utils.data import training_batches
 from gan_utils.gan import GAN, build_gan, discriminator_loss, generator_loss
 from gan_utils.networks import (
     build_brain_discriminator,
@@ -283,31 +286,199 @@ def test_same_seed_same_run(batches):
     assert first == pytest.approx(second, rel=1e-4)
 
 
+# ---- The Keras way -----------------------------------------------------------------------------------------------
+
+
+@keras.saving.register_keras_serializable("tests")
+def registered_loss(real_logits, fake_logits):
+    return tf.reduce_mean(tf.nn.softplus(real_logits - fake_logits))
+
+
 def test_keras_callbacks_that_users_add_work(batches, tmp_path):
     gan = make_gan()
-    fit(
+    history = fit(
         gan,
         batches,
-        epochs=2,
+        epochs=3,
+        validation_data=batches.take(1),
         callbacks=[
+            keras.callbacks.ReduceLROnPlateau(monitor="loss", mode="min", patience=1, min_delta=9, factor=0.5),
             keras.callbacks.CSVLogger(tmp_path / "log.csv"),
             keras.callbacks.ModelCheckpoint(tmp_path / "{epoch}.weights.h5", save_weights_only=True),
+            keras.callbacks.ModelCheckpoint(tmp_path / "best.keras", monitor="val_loss", mode="min"),
             keras.callbacks.BackupAndRestore(tmp_path / "backup", delete_checkpoint=False),
-            keras.callbacks.EarlyStopping(monitor="generator_loss", mode="min", patience=5),
-            keras.callbacks.ReduceLROnPlateau(monitor="discriminator_loss", mode="min", patience=5),
-            keras.callbacks.LearningRateScheduler(lambda epoch: 1e-3 / (epoch + 1)),
+            keras.callbacks.EarlyStopping(monitor="val_generator_loss", mode="min", patience=5),
         ],
-    )
-    assert len((tmp_path / "log.csv").read_text().splitlines()) == 3
-    assert float(gan.optimizer.learning_rate) == pytest.approx(5e-4)
+    ).history
+    assert len((tmp_path / "log.csv").read_text().splitlines()) == 4
+    assert history["learning_rate"] == pytest.approx([1e-3, 1e-3, 5e-4])
+    assert {"val_generator_loss", "val_discriminator_loss", "val_loss"} <= history.keys()
+    assert keras.models.load_model(tmp_path / "best.keras").generator_optimizer.iterations == 12
     restored = make_gan(seed=9)
-    restored.load_weights(tmp_path / "2.weights.h5")
+    restored.load_weights(tmp_path / "3.weights.h5")
     for one, other in zip(weights(gan), weights(restored), strict=True):
         np.testing.assert_array_equal(one, other)
     for name in ("generator_optimizer", "discriminator_optimizer"):
         saved, loaded = (getattr(model, name).variables for model in (gan, restored))
         for one, other in zip(saved, loaded, strict=True):
             np.testing.assert_array_equal(np.array(one), np.array(other))
+
+
+@pytest.mark.parametrize("recipe", ["baseline", "improved"])
+@pytest.mark.parametrize("experiment", ["brain", "knee"])
+def test_a_saved_gan_is_loaded_and_trains_on(experiment, recipe, batches, tmp_path):
+    """The brains' dropout goes on with other random numbers: Keras saves none of a layer's."""
+    settings = choose_settings(experiment, "smoke", recipe, batch_size=8)
+    gan = build_gan(settings)
+    fit(gan, batches, epochs=1)
+    gan.save(tmp_path / "gan.keras")
+    loaded = keras.models.load_model(tmp_path / "gan.keras")
+    assert loaded.get_config().keys() == gan.get_config().keys()
+    assert loaded.compiled
+    histories = [fit(model, batches, epochs=2, initial_epoch=1).history for model in (gan, loaded)]
+    exact = (experiment, recipe) != ("brain", "baseline")
+    for name, losses in histories[0].items():
+        assert histories[1][name] == pytest.approx(losses, rel=1e-4 if exact else 0.1)
+    for one, other in zip(weights(gan.averaged_generator), weights(loaded.averaged_generator), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-3)
+
+
+def test_a_gan_with_a_loss_of_ones_own_is_loaded(batches, tmp_path):
+    losses = {"generator_loss": pairing_generator_loss, "discriminator_loss": registered_loss}
+    gan = GAN(*small_networks(), **losses)
+    gan.compile("adam", "adam")
+    gan.save(tmp_path / "gan.keras")
+    custom = {"pairing_generator_loss": pairing_generator_loss}
+    loaded = keras.models.load_model(tmp_path / "gan.keras", custom_objects=custom)
+    assert {name: getattr(loaded, name) for name in losses} == losses
+    fit(loaded, batches, epochs=1)
+    with pytest.raises(TypeError, match="pairing_generator_loss"):
+        keras.models.load_model(tmp_path / "gan.keras")
+
+
+def test_a_clone_is_untrained_and_trains_by_itself(batches):
+    gan = make_gan()
+    clone = keras.models.clone_model(gan)
+    before = weights(gan)
+    clone.compile("adam", "sgd")
+    assert type(clone.discriminator_optimizer) is keras.optimizers.SGD
+    fit(clone, batches, epochs=1)
+    for one, other in zip(weights(gan), before, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_one_optimiser_for_both_networks_is_refused():
+    optimizer = keras.optimizers.Adam()
+    with pytest.raises(ValueError, match="an optimiser of its own"):
+        make_gan().compile(optimizer, optimizer)
+
+
+@pytest.mark.parametrize("recipe", ["baseline", "improved"])
+def test_validating_does_not_change_training(recipe, batches):
+    settings = choose_settings("brain", "smoke", recipe, batch_size=8)
+    trained = []
+    for options in ({}, {"validation_data": batches}):
+        keras.utils.set_random_seed(1)
+        gan = build_gan(settings)
+        history = fit(gan, batches, epochs=2, **options).history
+        trained.append((history["generator_loss"], weights(gan.generator) + weights(gan.discriminator)))
+    (losses, expected), (found_losses, found) = trained
+    assert found_losses == losses
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert history["val_discriminator_loss"][0] == pytest.approx(2 * np.log(2), abs=0.5)
+
+
+def test_held_out_images_are_answered_with_dropout_off(batches):
+    gan = make_gan()
+    first, second = (gan.evaluate(batches, verbose=0, return_dict=True)["discriminator_loss"] for _ in range(2))
+    assert first == pytest.approx(second, rel=1e-3)  # the latents alone differ
+
+
+class InPieces(keras.utils.PyDataset):
+    def __init__(self, images):
+        super().__init__()
+        self.images = images
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, number):
+        return (self.images[8 * number : 8 * number + 8],)
+
+
+WRAPPED = {
+    "array": lambda images: images,
+    "tensor": tf.constant,
+    "data set": lambda images: tf.data.Dataset.from_tensor_slices(images).batch(8),
+    "data set with labels": lambda images: tf.data.Dataset.from_tensor_slices((images, images[:, 0, 0])).batch(8),
+    "generator": lambda images: ((images[start : start + 8],) for start in (0, 8)),
+    "pieces": InPieces,
+}
+
+
+@pytest.mark.parametrize("wrap", WRAPPED.values(), ids=WRAPPED)
+def test_images_of_another_range_are_refused_with_the_fix(wrap):
+    images = np.random.default_rng(0).uniform(-1, 1, (16, 32, 32, 1)).astype(np.float32)
+    gan = make_gan()
+    with pytest.raises(ValueError, match=r"Images span .*, expected -1 .* divide by 127\.5 and subtract 1"):
+        fit(gan, wrap((images + 1) * 127.5))
+    with pytest.raises(ValueError, match=r"Images span .*, expected -1 .* multiply by 2 and subtract 1"):
+        fit(gan, wrap((images + 1) / 2))
+    fit(gan, wrap(images), steps_per_epoch=2 if isinstance(wrap(images), GeneratorType) else None)
+    assert gan.generator_optimizer.iterations == (1 if isinstance(wrap(images), np.ndarray | tf.Tensor) else 2)
+
+
+def test_tensorboard_that_is_not_installed_is_missed_before_training(batches, tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    gan = make_gan()
+    with pytest.raises(ImportError, match="pip install tensorboard"):
+        fit(gan, batches, callbacks=[keras.callbacks.TensorBoard(tmp_path)])
+    assert gan.generator_optimizer.iterations == 0
+
+
+# ---- Conditions --------------------------------------------------------------------------------------------------
+
+
+def conditional_gan(size):
+    """A GAN that makes the slice of a given level, as a reader would write it in a notebook."""
+    latents, level = keras.Input((8,)), keras.Input((1,))
+    x = keras.layers.Dense(64, activation="relu")(keras.layers.Concatenate()([latents, level]))
+    images = keras.layers.Reshape((size, size, 1))(keras.layers.Dense(size * size, activation="tanh")(x))
+    generator = keras.Model([latents, level], images)
+
+    image, its_level = keras.Input((size, size, 1)), keras.Input((1,))
+    x = keras.layers.Concatenate()([keras.layers.Flatten()(image), its_level])
+    x = keras.layers.Dense(64, activation="leaky_relu")(x)
+    discriminator = keras.Model([image, its_level], keras.layers.Dense(1)(x))
+
+    class ConditionalGAN(GAN):
+        def generator_input(self, latents, levels):
+            return [latents, levels]
+
+        def discriminator_input(self, images, levels):
+            return [images, levels]
+
+    gan = ConditionalGAN(generator, discriminator, "alternating", r1_gamma=1.0, ema_decay=0.9, seed=1)
+    gan.compile(keras.optimizers.Adam(2e-3, beta_1=0.5), keras.optimizers.Adam(2e-3, beta_1=0.5))
+    return gan
+
+
+def test_a_conditional_gan_learns_what_a_level_looks_like():
+    """Images are as bright as their level says; nothing else tells the generator."""
+    keras.utils.set_random_seed(1)
+    rng, size = np.random.default_rng(0), 8
+    levels = np.linspace(0, 1, 256, dtype=np.float32)[:, None]
+    grey = 40 + 170 * levels[:, :, None, None] + rng.uniform(-20, 20, (256, size, size, 1))
+    settings = choose_settings("brain", "smoke", batch_size=32)
+    batches = training_batches(grey.astype(np.uint8), settings, labels=levels)
+    images, labels = next(iter(batches))
+    np.testing.assert_allclose(np.mean(images, (1, 2, 3)), (40 + 170 * labels[:, 0]) / 127.5 - 1, atol=0.1)
+    gan = conditional_gan(size)
+    gan.fit(batches, steps_per_epoch=1000, epochs=1, shuffle=False, verbose=0, validation_data=batches.take(1))
+    latents = rng.standard_normal((64, 8)).astype(np.float32)
+    means = [float(np.mean(gan.averaged_generator([latents, np.full((64, 1), level)]))) for level in (0.1, 0.5, 0.9)]
+    assert means == pytest.approx([(40 + 170 * level) / 127.5 - 1 for level in (0.1, 0.5, 0.9)], abs=0.2)
 
 
 def test_training_stops_on_nan_where_the_user_asks_for_it(batches):
