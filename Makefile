@@ -3,11 +3,12 @@
 # make bench   measure speed beside other code       make notebooks    refresh the committed outputs
 # make samples export images from the trained generator: make samples NUMBER=100 SEED=1
 # make clean   remove what make installed and cached; data and runs stay
+# make runs    list all runs, or RUNS="one another": put two side by side
 # make train   command-line training; on several machines with MACHINES=host1:12345,host2:12345 INDEX=0
 # make slices  cut your own volumes into PNG slices: FROM=folder [EXPERIMENT=knee] [TO=data]
 #
 # Choices: make run EXPERIMENT=brain|knee PROFILE=smoke|quick|full RECIPE=baseline|improved DATA=folder|phantoms
-#          GPU=1 SETTINGS="epochs=100 batch_size=32 debug=True output=folder ..."
+#          GPU=1 START_OVER=1 (train a finished run anew) SETTINGS="epochs=100 batch_size=32 debug=True output=folder ..."
 # Each target makes .venv and installs what is missing; a second call reuses it.
 
 PYTHON ?= python3
@@ -26,10 +27,10 @@ export GAN_SETTINGS := $(or $(SETTINGS),$(GAN_SETTINGS))
 # TensorFlow's C++ messages would hide the output; 0 shows them all.
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: run lab test train samples slices ablation notebooks bench clean
+.PHONY: run lab test train runs samples slices ablation notebooks bench clean
 
 run: $(INSTALLED)
-	@$(RUN_PYTHON) -m scripts.run_notebooks
+	@$(RUN_PYTHON) -m scripts.run_notebooks $(if $(START_OVER),--start-over)
 
 # The root is the top folder, not notebooks/: the notebooks show pictures from epoch_images/.
 lab: $(INSTALLED)
@@ -49,7 +50,10 @@ test: $(INSTALLED)
 
 # The same on every machine, only INDEX differs.
 train: $(INSTALLED)
-	@$(RUN_PYTHON) -m scripts.train$(if $(MACHINES),_on_several_machines --machines $(MACHINES) --index $(INDEX))
+	@$(RUN_PYTHON) -m scripts.train$(if $(MACHINES),_on_several_machines --machines $(MACHINES) --index $(INDEX),$(if $(START_OVER), --start-over))
+
+runs: $(INSTALLED)
+	@$(RUN_PYTHON) -m scripts.runs $(RUNS)
 
 samples: $(INSTALLED)
 	@$(RUN_PYTHON) -m scripts.export_images $(if $(NUMBER),--number $(NUMBER)) $(if $(SEED),--seed $(SEED))
@@ -70,7 +74,7 @@ notebooks: $(INSTALLED)
 	@for run in "brain improved" "knee improved" "knee baseline" "brain baseline"; do \
 		set -- $$run; \
 		GAN_EXPERIMENT=$$1 GAN_PROFILE=quick GAN_RECIPE=$$2 GAN_DATA=phantoms GAN_SETTINGS= GAN_OUTPUT= \
-		$(RUN_PYTHON) -m scripts.run_notebooks && \
+		$(RUN_PYTHON) -m scripts.run_notebooks --start-over && \
 		$(RUN_PYTHON) -m scripts.publish_run $$1-$$2-quick || exit 1; \
 	done
 

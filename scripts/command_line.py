@@ -14,14 +14,24 @@ COMMAND_LINE = {  # option: (default, what the default means); GAN_EXPERIMENT an
 }
 
 
-def make_parser(module, description):
+def make_parser(module, description, trains=False):
     """An `argparse.ArgumentParser` for `python -m module`, with an option for each of `COMMAND_LINE`."""
     parser = argparse.ArgumentParser(prog=f"python -m {module}", description=description)
     for name, (default, meaning) in COMMAND_LINE.items():
         variable = f"GAN_{name.upper()}"
         help_text = f"default: the environment variable {variable}, or else {meaning}"
         parser.add_argument(f"--{name}", default=os.environ.get(variable) or default, help=help_text)
+    if trains:
+        parser.add_argument("--start-over", action="store_true", help="train a run anew that is there already")
     return parser
+
+
+def start_over(settings):
+    """Rename the run that is there, if any, so that training starts anew."""
+    from gan_utils.run_folder import archive  # here, because it imports TensorFlow
+
+    if (settings.run_folder / "run.json").exists():
+        print(f"The earlier run is kept in {archive(settings.run_folder).name}.", flush=True)
 
 
 def parsed_settings(arguments):

@@ -17,7 +17,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 
 from gan_utils import PROJECT_FOLDER, atomic_write, duration, short_path
-from scripts.command_line import make_parser, parsed_settings
+from scripts.command_line import COMMAND_LINE, make_parser, parsed_settings, start_over
 
 # TensorFlow's own start-up messages, which no setting silences; they say nothing about the notebook.
 TENSORFLOW_LOG = re.compile(
@@ -101,14 +101,16 @@ def is_tensorflow_log(output):
 
 
 def main():
-    arguments = make_parser("scripts.run_notebooks", __doc__.splitlines()[0]).parse_args()
+    arguments = make_parser("scripts.run_notebooks", __doc__.splitlines()[0], trains=True).parse_args()
     try:
         settings = parsed_settings(arguments)
     except ValueError as error:
         sys.exit(f"Cannot start: {error}")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's C++ messages would fill the terminal
+    if arguments.start_over:
+        start_over(settings)
     # The notebooks read their defaults from here.
-    os.environ.update({f"GAN_{name.upper()}": value for name, value in vars(arguments).items()})
+    os.environ.update({f"GAN_{name.upper()}": getattr(arguments, name) for name in COMMAND_LINE})
     # Notebook 3 may archive the run's folder, so the executed notebooks are elsewhere until all of them are done.
     folder, unfinished = settings.run_folder, settings.run_folder.with_name(f"{settings.run_name}-unfinished-notebooks")
     start = time.monotonic()

@@ -7,9 +7,9 @@ python -m scripts.train [--experiment brain|knee] [--profile smoke|quick|full] [
 import os
 import sys
 
-from scripts.command_line import make_parser, parsed_settings
+from scripts.command_line import make_parser, parsed_settings, start_over
 
-parser = make_parser("scripts.train", __doc__.splitlines()[0])
+parser = make_parser("scripts.train", __doc__.splitlines()[0], trains=True)
 if __name__ == "__main__":
     arguments = parser.parse_args()  # before TensorFlow is imported, so that --help answers at once
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # its C++ messages would fill the terminal
@@ -25,7 +25,10 @@ from gan_utils.gan import build_gan
 
 def main(arguments):
     try:
-        train(parsed_settings(arguments))
+        settings = parsed_settings(arguments)
+        if arguments.start_over:
+            start_over(settings)
+        train(settings)
     except (ValueError, Diverged, OSError) as error:  # DataError is a ValueError
         sys.exit(f"\nCannot train: {error}")
     except KeyboardInterrupt:

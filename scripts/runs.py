@@ -1,0 +1,109 @@
+"""List all runs, archived ones too, with what their settings change and how they came out; or put two side by side.
+
+python -m scripts.runs [FIRST SECOND]
+"""
+
+import csv
+import os
+import sys
+
+from gan_utils import PROJECT_FOLDER, DataError, project_path, read_json, short_path
+from gan_utils.metrics import METRICS
+from gan_utils.settings import choose_settings
+from scripts.command_line import make_parser, parsed_settings
+
+parser = make_parser("scripts.runs", __doc__.splitlines()[0])
+parser.add_argument("runs", nargs="*", metavar="RUN", help="two names from the list, to be put side by side")
+
+
+def main(arguments):
+    if len(arguments.runs) not in (0, 2):
+        sys.exit("Name two runs to put side by side, or none to list them all.")
+    try:
+        output = project_path(parsed_settings(arguments).output)
+        listed = sorted(path.parent for path in output.glob("*/run.json"))
+        folders = [output / name for name in arguments.runs] or listed
+        rows = [describe(folder) for folder in folders if not folder.name.startswith("ablation-")]
+        if not rows:
+            sys.exit(f"No runs in {short_path(output)} yet: make run")
+        print_table(rows)
+        print("~: measured while training, on fewer images than in notebook 4")
+        if arguments.runs:
+            print(f"From the same latents, the first run on top: {short_path(put_side_by_side(*folders))}")
+    except (ValueError, OSError) as error:
+        sys.exit(f"Cannot show runs: {error}")
+
+
+def describe(folder):
+    """{column: text} of a run."""
+    if not (folder / "run.json").exists():
+        raise DataError(f"There is no run in {short_path(folder)}. `make runs` lists those that are there.")
+    notes = read_json(folder / "run.json")
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    done = notes.get("epochs_done", "?")
+    return {
+        "run": folder.name,
+        "epochs": f"{done} of {notes['settings'].get('epochs', '?')}",
+        **metrics_of(folder),
+        "MB": f"{size / 1e6:.0f}",
+        "changed": changes_to_preset(notes),
+    }
+
+
+def changes_to_preset(notes):
+    """How a run differs from the experiment, profile and recipe that it is named after."""
+    settings = notes["settings"]
+    preset = vars(choose_settings(*(settings.get(name) for name in ("experiment", "profile", "recipe"))))
+    changed = [f"{name}={value}" for name, value in settings.items() if name != "output" and preset.get(name) != value]
+    ours = (PROJECT_FOLDER / "gan_utils" / "gan.py").read_text(encoding="utf-8")
+    for loss in ("generator_loss", "discriminator_loss"):
+        if "\n".join(notes.get("model", {}).get(loss, ())) not in ours:
+            changed.append(f"{loss} of its own")
+    return " ".join(changed) or "nothing"
+
+
+def metrics_of(folder):
+    """{metric: text} of notebook 4, or else of the last epoch that was evaluated, with a ~ before it."""
+    found = dict.fromkeys(METRICS, "")
+    if (folder / "history.csv").exists():
+        with open(folder / "history.csv", newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                found |= {name: f"~{float(row[name]):.3g}" for name in METRICS if row.get(name)}
+    if (folder / "results.json").exists():
+        results = read_json(folder / "results.json")
+        found |= {name: f"{value:.3g}" for name in METRICS if isinstance(value := results.get(name), int | float)}
+    return found
+
+
+def print_table(rows):
+    widths = {name: max(len(name), *(len(row[name]) for row in rows)) for name in rows[0]}
+    for row in [dict(zip(widths, widths, strict=True)), *rows]:
+        print("  ".join(f"{row[name]:<{width}}" for name, width in widths.items()).rstrip())
+
+
+def put_side_by_side(first, second):
+    """Write eight images of each of two runs, from the same latents; returns the picture's path."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's C++ messages would fill the terminal
+    import keras
+    import numpy as np
+
+    from gan_utils import atomic_write
+    from gan_utils.networks import generate_images
+    from gan_utils.plots import show_images
+    from gan_utils.run_folder import what_changed
+
+    print("Between them:", "; ".join(what_changed(*(read_json(folder / "run.json") for folder in (first, second)))))
+    generators = [keras.models.load_model(folder / "generator.keras", compile=False) for folder in (first, second)]
+    lengths = [generator.input_shape[-1] for generator in generators]
+    latents = np.random.default_rng(1).standard_normal((8, max(lengths)), dtype=np.float32)
+    images = [generate_images(each, latents[:, :length]) for each, length in zip(generators, lengths, strict=True)]
+    place = first.parent / f"{first.name}_beside_{second.name}.png"
+    figure = show_images([image for row in images for image in row], columns=8)
+    figure.suptitle(f"{first.name}, below {second.name}", fontsize=9)
+    with atomic_write(place) as unfinished:
+        figure.savefig(unfinished, facecolor="white", dpi=150)
+    return place
+
+
+if __name__ == "__main__":
+    main(parser.parse_args())
