@@ -151,7 +151,7 @@ def load(settings):
     """Load the slices that the settings ask for, as `Splits`.
 
     Args:
-        settings: `Settings`; uses those of LOADED_BY.
+        settings: `Settings`; uses those in LOADED_BY.
 
     Raises:
         DataError: the folder is missing, empty, unreadable or laid out otherwise, a subject or a picture is in two

@@ -101,8 +101,9 @@ class NetworkPair(keras.Model):
             ImportError: TensorBoard is asked for, and not installed.
         """
         listed = callbacks if isinstance(callbacks, list | tuple) else [callbacks]
-        if any(isinstance(each, keras.callbacks.TensorBoard) for each in listed):
-            check_tensorboard()
+        wanted = any(isinstance(each, keras.callbacks.TensorBoard) for each in listed)
+        if wanted and not importlib.util.find_spec("tensorboard"):
+            raise ImportError("The callback TensorBoard needs a package of its own: pip install tensorboard")
         return super().fit(with_range_checked(x), *args, callbacks=callbacks, **options)
 
 
@@ -116,11 +117,6 @@ def copied(network, kind, image_size):
     copy = keras.models.clone_model(network)
     copy.set_weights(network.get_weights())
     return copy
-
-
-def check_tensorboard():
-    if not importlib.util.find_spec("tensorboard"):
-        raise ImportError("The callback TensorBoard needs a package of its own: pip install tensorboard")
 
 
 def with_range_checked(x):
@@ -211,17 +207,17 @@ def named_variables(model):
 
 
 def describe_model(model):
-    """What makes a compiled `GAN` another one than the settings alone say, as JSON: a part each, a line a layer.
+    """What tells a compiled `GAN` from others beside its settings: {part: lines of text}.
 
-    Networks by their configuration, without the names that Keras counts up; losses, and a class of one's own, by their
-    code; optimisers by their arguments.
+    Networks by their layers, optimisers by their arguments, losses and a class of one's own by their code.
     """
     described = {name: describe_network(getattr(model, name)) for name in PARTS[:2]}
-    described |= {name: code_of(getattr(model, name)) for name in (*PARTS[2:], "__class__")}
+    described |= {name: code_of(getattr(model, name)) for name in PARTS[2:]}
     for name in OPTIMIZERS:
         optimizer = getattr(model, name)
-        described[name] = f"{type(optimizer).__name__} {to_json(without_names(optimizer.get_config()))}"
-    return json.loads(json.dumps({name.strip("_"): text for name, text in described.items()}))
+        described[name] = [type(optimizer).__name__, to_json(without_names(optimizer.get_config()))]
+    ours = type(model).__module__.startswith("gan_utils")
+    return {**described, "class": ["GAN"] if ours else code_of(type(model))}
 
 
 def describe_network(network):

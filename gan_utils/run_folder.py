@@ -27,24 +27,21 @@ FINISHED = (
 
 @contextmanager
 def training(settings, splits, model):
-    """The folder of a run while a model trains into it, as a with block: a new one, or that of this very run so far.
+    """The folder of a run while a model trains into it, as a with block: (folder, epochs done before).
 
-    What makes a run are its settings, its networks, its losses and its data. Where any of them differs from those of
-    the run that is there, that one is renamed and a new one starts; where none does, the model continues after the last
-    whole epoch, or finds that nothing is left to train. At the end, also where training is interrupted, the generator
-    of the last whole epoch is saved, and `run.json` says how far it came.
+    What makes a run are its settings, networks and losses. Where one of them differs from those of the run that is
+    there, that one is renamed and a new one starts; where none does, the model continues after the last whole epoch, or
+    finds that nothing is left to train. At the end, also of an interrupted training, the generator of the last whole
+    epoch is saved, and `run.json` says how far it came.
 
     Args:
         settings: `Settings` as they are now.
         splits: `Splits` that were loaded by them.
         model: compiled, untrained `GAN`, such as `build_gan` makes.
 
-    Yields:
-        (the folder, how many epochs were done before).
-
     Raises:
         ValueError: the splits were loaded, or the model was trained, by other settings before.
-        DataError: another process trains this run, or it was cut off and its data changed since.
+        DataError: another process trains this run, or its data changed since it began.
 
     Example:
         >>> with run_folder.training(settings, splits, model) as (folder, epochs_done):
@@ -55,12 +52,10 @@ def training(settings, splits, model):
             f"The slices were loaded by other settings ({'; '.join(changed)}). Run the cells of Settings and Data "
             "again, then this one."
         )
+    if model.latent_dim != settings.latent_dim:
+        raise ValueError(f"Your generator takes {model.latent_dim} latents, latent_dim is {settings.latent_dim}")
     if int(model.generator_optimizer.iterations):
         raise ValueError("This model has been trained already: build it anew, as the training cell does.")
-    if model.latent_dim != settings.latent_dim:
-        raise ValueError(
-            f"The generator takes {model.latent_dim} latents, latent_dim is {settings.latent_dim}: change either."
-        )
     with only_one(settings.run_folder):
         folder = start_run(settings, splits, model)
         done = restore_state(model, folder)
@@ -101,11 +96,10 @@ def start_run(settings, splits, model):
     if (folder / "run.json").exists():
         before, done = read_json(folder / "run.json"), epochs_done(folder)
         if changed := what_changed(before, notes):
-            kept = archive(folder).name
-            print(
-                f"{short_path(folder)} held another run ({'; '.join(changed)}). It is kept in {kept}: to continue that "
-                f"one, name it {folder.name} again and choose what it had."
+            said = (
+                f"{short_path(folder)} held another run ({'; '.join(changed)}). It is kept in {archive(folder).name}: "
             )
+            print(f"{said}to continue that one, name it {folder.name} again and choose what it had.")
         elif done:
             check_same_data(folder, splits, ("slices", "people", "held_out"))
             if done >= settings.epochs:
