@@ -96,10 +96,9 @@ def start_run(settings, splits, model):
     if (folder / "run.json").exists():
         before, done = read_json(folder / "run.json"), epochs_done(folder)
         if changed := what_changed(before, notes):
-            said = (
-                f"{short_path(folder)} held another run ({'; '.join(changed)}). It is kept in {archive(folder).name}: "
-            )
-            print(f"{said}to continue that one, name it {folder.name} again and choose what it had.")
+            kept = archive(folder).name
+            print(f"{short_path(folder)} held another run ({'; '.join(changed)}). It is kept in {kept}.")
+            print(f"To continue that one, name it {folder.name} again, and choose what it had.")
         elif done:
             check_same_data(folder, splits, ("slices", "people", "held_out"))
             if done >= settings.epochs:
