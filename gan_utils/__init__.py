@@ -5,7 +5,7 @@ data        `DATASETS`, and slices from disk to training batches
 settings    what to train, on what, how large and how long
 networks    the pairs of generator and discriminator, two published and one improved
 fast        on which devices it is computed, and by which faster kernels
-keras_model what Keras asks of two networks: compile, save, load, resume, refuse wrong images
+pair        what Keras asks of two networks: compile, save, load, resume, tell one run from another
 gan         the losses and one training step, as a Keras model
 run_folder  the folder that holds everything a run leaves behind
 features    what is measured in images: SSIM, patches, spectra, nearest neighbours

@@ -11,9 +11,9 @@ from IPython import get_ipython
 from gan_utils import UpdatingLine, atomic_write, duration, show_in_place, time_left
 from gan_utils.data import scale_to_unit_range
 from gan_utils.features import SSIM_IMAGES, sample_images
-from gan_utils.keras_model import restore_state, save_state
 from gan_utils.metrics import LOSSES, METRICS, Evaluator, describe_warnings, warnings_of_run, watched
 from gan_utils.networks import fixed_latents, generate_images
+from gan_utils.pair import restore_state, save_state
 from gan_utils.plots import epoch_image_path, plot_history, save_image_grid, show_figure, show_picture
 from gan_utils.run_folder import read_history
 

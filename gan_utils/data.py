@@ -126,12 +126,9 @@ class Split:
     @property
     def levels(self):
         """float32 (slices, 1): the place of each image in its scan, from 0 for the first to 1 for the last."""
-        levels = np.zeros((len(self), 1), np.float32)
-        for scan in np.unique(self.scans):
-            inside = self.scans == scan
-            numbers = self.slice_numbers[inside] - self.slice_numbers[inside].min()
-            levels[inside, 0] = numbers / max(numbers.max(), 1)
-        return levels
+        numbers = [self.slice_numbers[self.scans == scan] for scan in np.unique(self.scans)]
+        levels = [(each - each[0]) / max(each[-1] - each[0], 1) for each in numbers]  # sorted by scan and number
+        return np.concatenate(levels).astype(np.float32)[:, None]
 
 
 @dataclass(frozen=True)
@@ -148,10 +145,7 @@ class Splits:
 
 
 def load(settings):
-    """Load the slices that the settings ask for, as `Splits`.
-
-    Args:
-        settings: `Settings`; uses those in LOADED_BY.
+    """Load the slices that the `Settings` ask for, as `Splits`; those in LOADED_BY are used.
 
     Raises:
         DataError: the folder is missing, empty, unreadable or laid out otherwise, a subject or a picture is in two
@@ -246,8 +240,7 @@ def training_batches(images, settings, epochs_done=0, labels=None):
         images: uint8 (slices, image_size, image_size, 1), 0..255.
         settings: `Settings`; uses batch_size, steps_per_epoch and seed.
         epochs_done: how many epochs to leave out; `steps_in_epoch` says how many batches make one.
-        labels: what is known of each image, (slices, ...), such as `splits.train.levels` or the side of a knee; the
-            batches are (images, labels) then, for a conditional GAN.
+        labels: (slices, ...), such as `splits.train.levels`, for a conditional GAN: batches are (images, labels) then.
     """
     import tensorflow as tf  # here, so that commands that do not train start at once
 

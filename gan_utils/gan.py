@@ -4,8 +4,8 @@ import keras
 import tensorflow as tf
 
 from gan_utils import fast
-from gan_utils.keras_model import NetworkPair, copied
 from gan_utils.networks import build_pair, translated
+from gan_utils.pair import NetworkPair, copied
 from gan_utils.settings import UPDATES, check_choice
 
 GAN_SETTINGS = ("updates", "r1_gamma", "r1_interval", "translation", "ema_decay", "seed")  # what GAN takes of them
@@ -104,7 +104,7 @@ class GAN(NetworkPair):
         Returns the losses of this training step; `fit()` shows their means at the end of an epoch.
         """
         real_images, labels, _ = keras.utils.unpack_x_y_sample_weight(data)  # labels are None for images alone
-        latents = self.sample_latents(tf.shape(real_images)[0], self.random)
+        latents = self.sample_latents(tf.shape(real_images)[0])
         losses = self.update(real_images, self.generator_input(latents, labels), labels)
         if self.ema_decay:
             self.average_generator()
@@ -133,9 +133,10 @@ class GAN(NetworkPair):
         """What the discriminator is given of real and generated images alike."""
         return images
 
-    def sample_latents(self, images, random):
-        """Standard normal (images, latent_dim), from a `keras.random.SeedGenerator`."""
-        latents = keras.random.normal((images * fast.count_replicas(), self.latent_dim), seed=random)
+    def sample_latents(self, images, random=None):
+        """Standard normal (images, latent_dim)."""
+        shape = images * fast.count_replicas(), self.latent_dim
+        latents = keras.random.normal(shape, seed=random or self.random)
         return fast.replica_slice(latents)  # all devices sample the same numbers, so each takes its own part of them
 
     def update_simultaneously(self, real_images, latents, labels=None):

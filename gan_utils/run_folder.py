@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 from gan_utils import PROJECT_FOLDER, DataError, atomic_write, project_path, read_json, short_path, write_json
 from gan_utils.data import PHANTOMS, loaded_by, steps_in_epoch
 from gan_utils.fast import choose_computing, describe_device
-from gan_utils.keras_model import describe_model, epochs_done, restore_state
+from gan_utils.pair import describe_model, epochs_done, restore_state
 from gan_utils.settings import Settings
 
 PACKAGES = ("tensorflow", "keras", "numpy", "scikit-image", "matplotlib", "imageio", "nilearn")

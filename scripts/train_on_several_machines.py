@@ -32,7 +32,7 @@ from gan_utils import data, run_folder
 from gan_utils.callbacks import Diverged
 from gan_utils.fast import list_machines
 from gan_utils.gan import GAN, build_gan
-from gan_utils.keras_model import named_variables
+from gan_utils.pair import named_variables
 from scripts.train import fit
 
 

@@ -305,3 +305,24 @@ def test_training_batches_can_be_given_up_at_once():
     """TensorFlow's tuner would make the end of training wait."""
     batches = training_batches(numbered_images(48), choose_settings("brain", "smoke"))
     assert not batches.options().autotune.enabled
+
+
+def test_labels_stay_with_their_images_also_after_some_epochs():
+    settings = choose_settings("brain", "smoke", batch_size=7, steps_per_epoch=5)
+    images = numbered_images(48)
+    labels = np.arange(48)
+    whole = training_batches(images, settings, labels=labels).take(10)
+    numbers = numbers_in(whole.map(lambda images, labels: images))
+    np.testing.assert_array_equal(numbers, np.concatenate([its_labels.numpy() for _, its_labels in whole]))
+    later = training_batches(images, settings, epochs_done=1, labels=labels).take(5)
+    np.testing.assert_array_equal(np.concatenate([its_labels.numpy() for _, its_labels in later]), numbers[35:])
+
+
+def test_levels_and_sides_come_from_the_file_names(oasis_folder, akoa_folder):
+    """Slices 0, 2 and 10 of each scan."""
+    brains = data.load(settings_for(oasis_folder)).train
+    assert brains.levels.shape == (len(brains), 1)
+    assert brains.levels[:, 0] == pytest.approx([0, 0.2, 1] * 3)
+    knees = data.load(settings_for(akoa_folder, "knee")).train
+    assert knees.levels[:, 0] == pytest.approx([0, 0.2, 1] * 3)
+    assert {"RIGHT" if subject % 2 else "LEFT" for subject in knees.subjects} == set(knees.sides)

@@ -14,7 +14,7 @@ from IPython.utils.capture import capture_output
 
 from conftest import NOTEBOOKS, make_akoa_folder, make_oasis_folder
 from gan_utils import read_json
-from gan_utils.keras_model import STATE
+from gan_utils.pair import STATE
 from gan_utils.run_folder import only_one, read_history
 
 pytestmark = pytest.mark.usefixtures("close_figures")

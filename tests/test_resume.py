@@ -13,7 +13,7 @@ from conftest import make_akoa_folder, make_oasis_folder
 from gan_utils import DataError, atomic_write, data, read_json, write_json
 from gan_utils.callbacks import Diverged, training_callbacks
 from gan_utils.gan import build_gan
-from gan_utils.keras_model import STATE, epochs_done, named_variables, restore_state, save_state
+from gan_utils.pair import STATE, epochs_done, named_variables, restore_state, save_state
 from gan_utils.run_folder import read_history, training
 from gan_utils.settings import choose_settings
 from scripts.train import train
@@ -141,7 +141,7 @@ def test_a_run_with_other_settings_is_kept_and_the_difference_said(slices, tmp_p
     assert (epochs_done(tmp_path / kept), epochs_done(folder), new) == (1, 0, folder.name)
     said = capsys.readouterr().out
     assert "batch_size was 4, is 3; beta_1 was 0.9, is 0.1" in said
-    assert f"kept in {kept}: to continue that one, name it {folder.name} again" in said
+    assert f"kept in {kept}.\nTo continue that one, name it {folder.name} again, and choose what it had.\n" in said
 
 
 def test_a_run_of_an_older_version_is_kept(slices, tmp_path, capsys):

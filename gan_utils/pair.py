@@ -1,7 +1,4 @@
-"""What Keras asks of a model with two networks: to be compiled, saved, loaded, resumed, and told from others.
-
-Nothing here belongs to the lesson, which is in gan.py.
-"""
+"""What Keras asks of a model with two networks: to be compiled, saved, loaded and resumed. The lesson is in gan.py."""
 
 import functools
 import importlib.util
@@ -38,9 +35,7 @@ class NetworkPair(keras.Model):
         self.generator, self.discriminator = generator, discriminator
         self.generator_loss, self.discriminator_loss = generator_loss, discriminator_loss
         # "loss" is there for callbacks that watch it by this name, such as keras.callbacks.TerminateOnNaN.
-        self.loss_means = {
-            name: keras.metrics.Mean(name=name) for name in ("generator_loss", "discriminator_loss", "loss")
-        }
+        self.loss_means = {name: keras.metrics.Mean(name=name) for name in (*PARTS[2:], "loss")}
 
     @property
     def metrics(self):
