@@ -54,7 +54,7 @@ def training(settings, splits, model):
         )
     if model.latent_dim != settings.latent_dim:
         raise ValueError(f"Your generator takes {model.latent_dim} latents, latent_dim is {settings.latent_dim}")
-    if int(model.generator_optimizer.iterations):
+    if model.generator_optimizer.iterations.numpy():
         raise ValueError("This model has been trained already: build it anew, as the training cell does.")
     with only_one(settings.run_folder):
         folder = start_run(settings, splits, model)

@@ -93,6 +93,8 @@ def train_together(settings):
     first = machine_index() == 0
     with run_folder.training(settings, splits, model) if first else nullcontext((None, 0)) as (folder, epochs_done):
         epochs_done = share_state(strategy, model, epochs_done)
+        if not first:
+            print(f"{epochs_done} of {settings.epochs} epochs were done", flush=True)
         fit(model, settings, splits, folder, epochs_done, options=shared_batches())
     return folder
 
