@@ -12,7 +12,7 @@ from gan_utils import UpdatingLine, atomic_write, duration, show_in_place, time_
 from gan_utils.data import scale_to_unit_range
 from gan_utils.features import SSIM_IMAGES, sample_images
 from gan_utils.metrics import LOSSES, METRICS, Evaluator, describe_warnings, warnings_of_run, watched
-from gan_utils.networks import fixed_latents, generate_images
+from gan_utils.networks import fixed_latents, generate_images, save_network
 from gan_utils.plots import epoch_image_path, plot_history, save_image_grid, show_figure, show_picture
 from gan_utils.run_folder import read_history, restore_state, save_state
 
@@ -184,7 +184,7 @@ class KeepEveryEpoch(keras.callbacks.Callback):
     """Keeps, to find faults, what each epoch trained on and made: one file an epoch in each of three folders.
 
     TrainImages/ has sixteen training images, Intermediate/ sixteen generated ones, both sampled anew each epoch;
-    Models/ has both networks. At 256x256 the brains' networks take about 110 MB an epoch.
+    Models/ has both networks, for `networks.load_network`. At 256x256 the brains' take about 110 MB an epoch.
     """
 
     def __init__(self, folder, training_images, settings):
@@ -205,7 +205,7 @@ class KeepEveryEpoch(keras.callbacks.Callback):
         save_image_grid(self.folders["Intermediate"] / f"{name}.png", images)
         for network in (self.model.generator, self.model.discriminator):
             with atomic_write(self.folders["Models"] / f"{network.name}_{name}.keras") as path:
-                network.save(path)
+                save_network(network, path)
 
 
 class ShowProgress(keras.callbacks.Callback):

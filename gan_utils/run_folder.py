@@ -15,6 +15,7 @@ import numpy as np
 from gan_utils import PROJECT_FOLDER, DataError, atomic_write, project_path, read_json, short_path, write_json
 from gan_utils.data import PHANTOMS
 from gan_utils.fast import choose_computing, describe_device
+from gan_utils.networks import save_network
 from gan_utils.settings import Settings
 
 PACKAGES = ("tensorflow", "keras", "numpy", "scikit-image", "matplotlib", "imageio", "nilearn")
@@ -114,7 +115,7 @@ def archive(folder, copy=False):
 def finish_run(folder, model, images_seen):
     """Save the generator, and note in `run.json` how long training took and how many images it went through."""
     with atomic_write(folder / "generator.keras") as path:
-        model.averaged_generator.save(path)
+        save_network(model.averaged_generator, path)
     seconds = float(read_history(folder)["seconds"][-1])
     taken = {"seconds": round(seconds, 1), "images_seen": images_seen}
     taken["images_per_second"] = round(images_seen / seconds, 1)
