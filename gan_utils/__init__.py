@@ -55,7 +55,7 @@ def atomic_write(path):
 
     Example:
         >>> with atomic_write(folder / "generator.keras") as unfinished:
-        ...     generator.save(unfinished)
+        ...     save_network(generator, unfinished)
     """
     unfinished = path.with_name(f"unfinished_{path.name}")  # keeps the suffix, which tells savers the format
     try:

@@ -12,7 +12,7 @@ from gan_utils import UpdatingLine, atomic_write, duration, show_in_place, time_
 from gan_utils.data import scale_to_unit_range
 from gan_utils.features import SSIM_IMAGES, sample_images
 from gan_utils.metrics import LOSSES, METRICS, Evaluator, describe_warnings, warnings_of_run, watched
-from gan_utils.networks import fixed_latents, generate_images
+from gan_utils.networks import fixed_latents, generate_images, save_network
 from gan_utils.pair import restore_state, save_state
 from gan_utils.plots import epoch_image_path, plot_history, save_image_grid, show_figure, show_picture
 from gan_utils.run_folder import read_history
@@ -185,7 +185,7 @@ class KeepEveryEpoch(keras.callbacks.Callback):
     """Keeps, to find faults, what each epoch trained on and made: one file an epoch in each of three folders.
 
     TrainImages/ has sixteen training images, Intermediate/ sixteen generated ones, both sampled anew each epoch;
-    Models/ has both networks. At 256x256 the brains' networks take about 110 MB an epoch.
+    Models/ has both networks, for `networks.load_network`. At 256x256 the brains' take about 110 MB an epoch.
     """
 
     def __init__(self, folder, training_images, settings):
@@ -206,7 +206,7 @@ class KeepEveryEpoch(keras.callbacks.Callback):
         save_image_grid(self.folders["Intermediate"] / f"{name}.png", images)
         for kind in ("generator", "discriminator"):
             with atomic_write(self.folders["Models"] / f"{kind}_{name}.keras") as path:
-                getattr(self.model, kind).save(path)
+                save_network(getattr(self.model, kind), path)
 
 
 class ShowProgress(keras.callbacks.Callback):

@@ -12,12 +12,21 @@ A generator turns latents, float32 (images, latent_dim), standard normal, into i
     initial_weights      of the generator: one of INITIAL_WEIGHTS in settings.py
 """
 
+import json
+import zipfile
+from contextlib import suppress
+
 import keras
 import numpy as np
 import tensorflow as tf
 from keras import layers
 
+from gan_utils import DataError
 from gan_utils.settings import count_doublings
+
+# Keys that Keras 3.8 does not know, at their defaults. Others stay in the file: a later Keras may have other defaults.
+NEWER = [("ragged", False), ("renorm", False), ("renorm_clipping", None), ("renorm_momentum", 0.99)]
+NEWER += [(key, None) for key in ("input_axes", "output_axes", "output_padding", "quantization_config")]
 
 
 def build_pair(settings):
@@ -42,13 +51,37 @@ def generate_images(generator, latents):
     """Images of a generator, clipped to the range of a picture: that of the knees ends in a plain sum.
 
     Args:
-        generator: `keras.Model`, such as `keras.models.load_model("generator.keras")`.
+        generator: `keras.Model`, such as `load_network(folder / "generator.keras")`.
         latents: float (images, latent_dim), standard normal.
 
     Returns:
         float32 (images, image_size, image_size, 1), -1 (black) to 1 (white).
     """
     return np.clip(generator(latents, training=False), -1, 1)
+
+
+def save_network(network, path):
+    """Save a network as a .keras file that Keras 3.8 can load, and every later version."""
+    network.save(path)
+    with zipfile.ZipFile(path) as saved:
+        files = {name: saved.read(name) for name in saved.namelist()}
+    known = json.loads(files["config.json"], object_pairs_hook=lambda pairs: dict(p for p in pairs if p not in NEWER))
+    with zipfile.ZipFile(path, "w") as rewritten:
+        for name, content in {**files, "config.json": json.dumps(known)}.items():
+            rewritten.writestr(name, content)
+
+
+def load_network(path):
+    """The network in a .keras file, or `DataError` where it is missing, broken or of another version of Keras."""
+    try:
+        return keras.models.load_model(path, compile=False)
+    except Exception as error:  # of any kind: Keras has none of its own for this
+        fault = "It is missing, broken or no .keras file: copy it there again, or train again."
+        with suppress(OSError, ValueError, KeyError, zipfile.BadZipFile), zipfile.ZipFile(path) as saved:
+            version = json.loads(saved.read("metadata.json"))["keras_version"]
+            if version != keras.__version__:
+                fault = f"Keras {version} wrote it: pip install keras=={version}, or train again."
+        raise DataError(f"{path} cannot be opened by Keras {keras.__version__}. {fault}") from error
 
 
 def build_brain_generator(

@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 from gan_utils import PROJECT_FOLDER, DataError, atomic_write, project_path, read_json, short_path, write_json
 from gan_utils.data import PHANTOMS, loaded_by, steps_in_epoch
 from gan_utils.fast import choose_computing, describe_device
+from gan_utils.networks import save_network
 from gan_utils.pair import describe_model, epochs_done, restore_state
 from gan_utils.settings import Settings
 
@@ -119,7 +120,7 @@ def continue_run(folder, before, notes, done):
         (folder / result).unlink(missing_ok=True)
     later = {name: notes[name] for name in ("versions", "device", "commit", "started", "process")}
     went_on = [*before.get("went_on", []), {"epochs_done": done, **later}]
-    return {**before, "settings": notes["settings"], "process": notes["process"], "finished": False, "went_on": went_on}
+    return before | {name: notes[name] for name in ("settings", "process", "finished")} | {"went_on": went_on}
 
 
 def what_changed(before, now):
@@ -145,7 +146,7 @@ def finish_run(settings, splits, model):
     progress = {"epochs_done": done, "finished": done >= settings.epochs}
     if done and not (folder / "generator.keras").exists():
         with atomic_write(folder / "generator.keras") as path:
-            model.averaged_generator.save(path)
+            save_network(model.averaged_generator, path)
         seconds = float(read_history(folder)["seconds"][done - 1])
         images_seen = done * steps_in_epoch(splits.train.images, settings) * settings.batch_size
         rate = {"images_per_second": round(images_seen / seconds, 1)} if seconds else {}

@@ -84,16 +84,15 @@ def print_table(rows):
 def put_side_by_side(first, second):
     """Write eight images of each of two runs, from the same latents; returns the picture's path."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's C++ messages would fill the terminal
-    import keras
     import numpy as np
 
     from gan_utils import atomic_write
-    from gan_utils.networks import generate_images
+    from gan_utils.networks import generate_images, load_network
     from gan_utils.plots import show_images
     from gan_utils.run_folder import what_changed
 
     print("Between them:", "; ".join(what_changed(*(read_json(folder / "run.json") for folder in (first, second)))))
-    generators = [keras.models.load_model(folder / "generator.keras", compile=False) for folder in (first, second)]
+    generators = [load_network(folder / "generator.keras") for folder in (first, second)]
     lengths = [generator.input_shape[-1] for generator in generators]
     latents = np.random.default_rng(1).standard_normal((8, max(lengths)), dtype=np.float32)
     images = [generate_images(each, latents[:, :length]) for each, length in zip(generators, lengths, strict=True)]

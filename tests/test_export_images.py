@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from gan_utils import PROJECT_FOLDER
-from gan_utils.networks import build_brain_generator, build_dcgan_generator, build_knee_generator
+from gan_utils.networks import build_brain_generator, build_dcgan_generator, build_knee_generator, save_network
 from scripts.export_images import export_images
 
 GENERATORS = {
@@ -79,7 +79,7 @@ def test_saved_generators_need_nothing_but_keras(tmp_path):
     sheets = {}
     for name, build in GENERATORS.items():
         generator = build()
-        generator.save(tmp_path / f"{name}.keras")
+        save_network(generator, tmp_path / f"{name}.keras")
         sheets[name] = export_images(tmp_path / name, generator, 2, seed=3)
     subprocess.run([sys.executable, "-c", KERAS_ALONE, *sheets], check=True, cwd=tmp_path, capture_output=True)
     for name, sheet in sheets.items():

@@ -139,14 +139,6 @@ def test_a_batch_that_does_not_vary_is_told_apart():
     np.testing.assert_allclose(same[..., 3], 0, atol=1e-3)
 
 
-def test_improved_discriminator_is_saved_and_loaded_by_keras_alone(tmp_path):
-    discriminator = build_dcgan_discriminator(32, 4)
-    discriminator.save(tmp_path / "discriminator.keras")
-    images = np.random.default_rng(0).uniform(-1, 1, (4, 32, 32, 1)).astype(np.float32)
-    loaded = keras.models.load_model(tmp_path / "discriminator.keras")
-    np.testing.assert_allclose(loaded(images), discriminator(images), atol=1e-6)
-
-
 def test_layers_compute_in_the_precision_in_force_and_the_ends_stay_float32():
     with precision("mixed_bfloat16"):
         generator, discriminator = build_pair(choose_settings("brain", "smoke"))
