@@ -146,14 +146,15 @@ def open_image(path):
 
 def grey_channel(image, path):
     """One 8-bit channel: knees come as three equal ones."""
-    if image.mode == "RGB":
+    transparent = "transparency" in image.info  # one of its colours is (tRNS), which the mode does not tell
+    if image.mode == "RGB" and not transparent:
         red, green, blue = image.split()
         if red.tobytes() == green.tobytes() == blue.tobytes():
             return red
-    if image.mode != "L":
+    if image.mode != "L" or transparent:
         raise DataError(
-            f"{path} is not an 8-bit grey image (its mode is {image.mode}). Convert it to 8-bit grey, or move it "
-            "elsewhere if it is no MRI slice."
+            f"{path} is not an 8-bit grey image (its mode is {image.mode}{' with transparency' * transparent}). "
+            "Convert it to 8-bit grey, or move it elsewhere if it is no MRI slice."
         )
     return image
 

@@ -109,6 +109,24 @@ TABLE = {
     "1-bit": (holds(NOISE.convert("1")), NOT_GREY),
     "palette": (holds(NOISE.convert("P")), (*NOT_GREY, "P")),
     "grey with transparency": (holds(NOISE.convert("LA")), (*NOT_GREY, "LA")),
+    "grey with a transparent level": (holds(saved(NOISE, transparency=0)), (*NOT_GREY, "L with transparency")),
+    "black with a transparent level": (holds(saved(BLACK, transparency=0)), (*NOT_GREY, "L with transparency")),
+    "4-bit grey with a transparent level": (
+        holds(png(chunk(b"tRNS", b"\0\3"), rows=bytes(21 * 40), bits=4)),
+        (*NOT_GREY, "L with transparency"),
+    ),
+    "RGB of equal channels with a transparent colour": (
+        holds(saved(NOISE.convert("RGB"), transparency=(0, 0, 0))),
+        (*NOT_GREY, "RGB with transparency"),
+    ),
+    "palette with a transparent colour": (
+        holds(saved(NOISE.convert("P"), transparency=0)),
+        (*NOT_GREY, "P with transparency"),
+    ),
+    "first slice with a transparent level": (
+        holds(saved(NOISE, transparency=0), FIRST),
+        (FIRST, *NOT_GREY[1:], "L with transparency"),
+    ),
     "RGBA": (holds(NOISE.convert("RGBA")), (*NOT_GREY, "RGBA")),
     "colour": (holds(Image.merge("RGB", (NOISE, NOISE, BLACK))), (*NOT_GREY, "RGB")),
     "RGB of equal channels": (holds(NOISE.convert("RGB")), None),
