@@ -16,6 +16,7 @@ from gan_utils.slices import (
     list_splits,
     load_image,
     open_image,
+    what_else,
     why_no_folder,
 )
 
@@ -179,9 +180,8 @@ def find_slices(settings):
         )
     if found := find_folder(root, dataset):
         return found
-    inside = ", ".join(sorted(path.name for path in root.iterdir())[:5]) or "nothing"
     raise DataError(
-        f"No {dataset.title} in {root}, which holds: {inside}. Point DATA at the folder that holds {dataset.folder}, "
+        f"No {dataset.title} in {root}.{what_else(root)} Point DATA at the folder that holds {dataset.folder}, "
         f"or choose another EXPERIMENT.\n{dataset.tree}"
     )
 

@@ -103,8 +103,20 @@ def list_slices(folder, pattern, tree):
             f"other pictures must not be trained on.\n{tree}"
         )
     if not files:
-        raise DataError(f"{folder} holds no slices.\n{tree}")
+        raise DataError(f"{folder} holds no slices.{what_else(folder)}\n{tree}")
     return dict(sorted(files.items()))
+
+
+def what_else(folder):
+    """What a folder without slices holds instead, and what to do with it, in words."""
+    names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+    if not names:
+        return " It is empty."
+    return (
+        f" It holds: {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}. Only PNG files are read: convert other "
+        "pictures to 8-bit grey PNG under the names below, and arrays or DICOM files to NIfTI; cut NIfTI or Analyze "
+        "volumes by `make slices FROM=folder`."
+    )
 
 
 def why_no_folder(path):

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import prepare
-from conftest import assert_refused, make_akoa_folder, settings_for, train_file
+from conftest import assert_refused, make_akoa_folder, make_oasis_folder, settings_for, train_file
 from gan_utils import DataError, data, slices
 from gan_utils.slices import load_image
 
@@ -176,6 +176,19 @@ def test_bad_input_is_refused_by_name_or_tolerated(oasis_folder, make, expected_
     else:
         (folder,) = oasis_folder.parent.iterdir()  # it may have another name now
         assert data.load(settings_for(folder)).train.images.shape[1:] == (40, 40, 1)
+
+
+@pytest.mark.parametrize("ending", ["jpg", "JPEG", "bmp", "tif", "dcm", "npy", "nii", "nii.gz"])
+@pytest.mark.parametrize("place", ["", "AKOA_Analysis", TRAIN])
+def test_slices_of_another_format_are_named_with_what_to_do(tmp_path, place, ending):
+    experiment = "brain" if place == TRAIN else "knee"
+    make = {"brain": make_oasis_folder, "knee": make_akoa_folder}[experiment]
+    for path in sorted(make(tmp_path if place == TRAIN else tmp_path / place).rglob("*.png")):
+        path.rename(path.with_suffix(f".{ending}"))
+    (tmp_path / place / ".DS_Store").touch()
+    named = min(path.name for path in (tmp_path / place).glob(f"*.{ending}"))
+    fix = "convert other pictures to 8-bit grey PNG", "DICOM", "make slices"
+    assert_refused(tmp_path, str(tmp_path / place), named, *fix, "Expected", experiment=experiment)
 
 
 def test_copy_of_a_knee_under_another_number_is_refused(tmp_path):
