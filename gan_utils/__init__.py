@@ -18,6 +18,7 @@ has come.
 """
 
 import json
+import math
 import os
 import shutil
 import sys
@@ -78,9 +79,24 @@ def read_json(path):
 
 
 def write_json(path, content):
-    """Write a JSON file atomically."""
+    """Write a JSON file atomically; what is infinite or not a number is null there, with its reason beside it."""
     with atomic_write(path) as unfinished:
-        unfinished.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        text = json.dumps(without_nan(content), indent=2, allow_nan=False)
+        unfinished.write_text(text + "\n", encoding="utf-8")
+
+
+def without_nan(content):
+    """A copy of what a JSON file is to hold; of each NaN or infinity in a dict, `name_reason` says what it was."""
+    if isinstance(content, dict):
+        reasons = {f"{name}_reason": f"it came out as {value}" for name, value in content.items() if is_broken(value)}
+        return reasons | {name: without_nan(value) for name, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [without_nan(value) for value in content]
+    return None if is_broken(content) else content
+
+
+def is_broken(value):
+    return isinstance(value, float) and not math.isfinite(value)
 
 
 class Text(str):  # which notebooks show without quotation marks

@@ -183,7 +183,7 @@ def find_slices(settings):
     if found := find_folder(root, dataset):
         return found
     raise DataError(
-        f"No {dataset.title} in {root}.{what_else(root)} Point DATA at the folder that holds {dataset.folder}, "
+        f"No {dataset.title} in {root}. {what_else(root)} Point DATA at the folder that holds {dataset.folder}, "
         f"or choose another EXPERIMENT.\n{dataset.tree}"
     )
 

@@ -104,19 +104,16 @@ def list_slices(folder, pattern, tree):
             f"other pictures must not be trained on.\n{tree}"
         )
     if not files:
-        raise DataError(f"{folder} holds no slices.{what_else(folder)}\n{tree}")
+        raise DataError(f"{folder} holds no slices. {what_else(folder)}\n{tree}")
     return dict(sorted(files.items()))
 
 
 def what_else(folder):
     """What a folder without slices holds instead, and what to do with it, in words."""
-    names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
-    if not names:
-        return " It is empty."
+    names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))[:5]
     return (
-        f" It holds: {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}. Only PNG files are read: convert other "
-        "pictures to 8-bit grey PNG under the names below, and arrays or DICOM files to NIfTI; cut NIfTI or Analyze "
-        "volumes by `make slices FROM=folder`."
+        f"It holds: {', '.join(names) or 'nothing'}. Convert other pictures to 8-bit grey PNG under the names below, "
+        "arrays and DICOM files to NIfTI; cut NIfTI or Analyze volumes by `make slices FROM=folder`."
     )
 
 
@@ -232,8 +229,10 @@ def check_grey_levels(splits):
         # A flat picture between black bars still has equal rows or equal columns.
         if not any(np.ptp(image, axis=0).any() and np.ptp(image, axis=1).any() for image in images):
             raise DataError(f"{where} are black or flat. Copy or cut them again, or put other subjects there.")
-        if len(images) > 1 and all(np.array_equal(image, images[0]) for image in images):
-            raise DataError(f"{where} are all the same picture. Put different slices there.")
+        if len(images) > (name != "train") and all(np.array_equal(image, images[0]) for image in images):
+            raise DataError(
+                f"{where} are one and the same. Put others there: training takes two different ones or more."
+            )
         counts = sum(np.bincount(image.ravel(), minlength=256) for image in images[:: len(images) // 256 + 1])
         counts[0] = 0  # black bars and air
         low, high = np.searchsorted(counts.cumsum(), counts.sum() * np.array([0.005, 0.995]))

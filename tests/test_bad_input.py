@@ -181,8 +181,8 @@ TABLE = {
     "test slices of one grey each": (drawn(flat, TEST), (TEST, "black or flat")),
     "training slices of one grey each": (drawn(flat, TRAIN), (TRAIN, "black or flat")),
     "test slices alike": (drawn(lambda number: LABELS, TEST), (TEST, "label map")),
-    "training slices alike": (drawn(lambda number: NOISE, TRAIN), (TRAIN, "same picture", "different")),
-    "validation slices alike": (drawn(lambda number: NOISE, VALIDATE), (VALIDATE, "same picture")),
+    "training slices alike": (drawn(lambda number: NOISE, TRAIN), (TRAIN, "one and the same", "two different ones")),
+    "validation slices alike": (drawn(lambda number: NOISE, VALIDATE), (VALIDATE, "one and the same")),
     "dark": (drawn(noise_between(0, 10), *ALL), (TRAIN, "from 1 to 10 only", "Stretch")),
     "dark, with a few bright pixels": (
         drawn(lambda number: Image.fromarray(np.where(number == GREY, 255, GREY % 30).astype(np.uint8)), TRAIN),
@@ -228,7 +228,7 @@ def test_slices_of_another_format_are_named_with_what_to_do(tmp_path, place, end
         path.rename(path.with_suffix(f".{ending}"))
     (tmp_path / place / ".DS_Store").touch()
     named = min(path.name for path in (tmp_path / place).glob(f"*.{ending}"))
-    fix = "convert other pictures to 8-bit grey PNG", "DICOM", "make slices"
+    fix = "Convert other pictures to 8-bit grey PNG", "DICOM", "make slices"
     assert_refused(tmp_path, str(tmp_path / place), named, *fix, "Expected", experiment=experiment)
 
 

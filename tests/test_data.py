@@ -120,7 +120,7 @@ def test_missing_folder_is_refused_and_never_replaced_by_phantoms(tmp_path):
 
 
 def test_empty_folder_is_refused(tmp_path):
-    assert_refused(tmp_path, str(tmp_path), "is empty", "keras_png_slices_train/")
+    assert_refused(tmp_path, str(tmp_path), "nothing", "keras_png_slices_train/")
 
 
 def test_folder_of_another_layout_is_refused(tmp_path):
