@@ -25,7 +25,7 @@ from gan_utils.features import (
 )
 
 FIRST_EPOCH_TO_WARN = 3  # the fog and the lattice that healthy runs begin with raise no warning before
-UNKNOWN = "cannot be computed: the images hold NaN, or real images have nothing of what it is divided by"
+UNKNOWN = "cannot be computed: there is one image only, images hold NaN, or what it is divided by is 0 in real images"
 
 
 def maximum_ssim(images, real):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from skimage.metrics import structural_similarity
 
-from conftest import make_akoa_folder
+from conftest import make_akoa_folder, make_oasis_folder
 from gan_utils import callbacks, data, metrics
 from gan_utils.callbacks import (
     HISTORY_IN_WORDS,
@@ -112,6 +112,19 @@ def test_the_first_the_last_and_every_so_many_epochs_are_evaluated(oasis_folder,
     assert len(set(history["swd_real"][[0, 2, 5, 7]])) == 1
     with open(folder / "history.csv", newline="") as file:
         assert [row["swd"] != "" for row in csv.DictReader(file)] == [epoch in (1, 3, 6, 8) for epoch in range(1, 9)]
+
+
+@pytest.mark.parametrize("experiment", ["brain", "knee"])
+def test_one_slice_a_subject_is_enough(tmp_path, capsys, experiment):
+    brains = {"subjects": (range(1, 5), (402,), (441,)), "slices": (0,)}
+    knees = {"patients": range(11, 17), "slices": (0,)}
+    make, sizes = {"brain": (make_oasis_folder, brains), "knee": (make_akoa_folder, knees)}[experiment]
+    make(tmp_path / "slices" / data.DATASETS[experiment].folder, **sizes)
+    history = read_history(train(tmp_path, tmp_path / "slices", experiment)[-1])
+    for name in METRICS:
+        assert np.isfinite(history[name]).all()
+    assert "nan" not in (tmp_path / "history.csv").read_text()
+    assert "NaN" not in capsys.readouterr().err
 
 
 def test_metrics_of_an_epoch_are_those_of_the_validation_subjects(trained):
