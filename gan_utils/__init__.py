@@ -86,17 +86,17 @@ def write_json(path, content):
 
 
 def without_nan(content):
-    """A copy of what a JSON file is to hold; of each NaN or infinity in a dict, `name_reason` says what it was."""
+    """A copy that strict JSON can hold; after each NaN or infinity in a dict, `name_reason` says what it was."""
     if isinstance(content, dict):
-        reasons = {f"{name}_reason": f"it came out as {value}" for name, value in content.items() if is_broken(value)}
-        return reasons | {name: without_nan(value) for name, value in content.items()}
+        found = {}
+        for name, value in content.items():
+            found[name] = without_nan(value)
+            if found[name] is None and value is not None:
+                found.setdefault(f"{name}_reason", f"it came out as {value}")
+        return found
     if isinstance(content, list | tuple):
         return [without_nan(value) for value in content]
-    return None if is_broken(content) else content
-
-
-def is_broken(value):
-    return isinstance(value, float) and not math.isfinite(value)
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 class Text(str):  # which notebooks show without quotation marks

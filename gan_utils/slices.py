@@ -230,9 +230,7 @@ def check_grey_levels(splits):
         if not any(np.ptp(image, axis=0).any() and np.ptp(image, axis=1).any() for image in images):
             raise DataError(f"{where} are black or flat. Copy or cut them again, or put other subjects there.")
         if len(images) > (name != "train") and all(np.array_equal(image, images[0]) for image in images):
-            raise DataError(
-                f"{where} are one and the same. Put others there: training takes two different ones or more."
-            )
+            raise DataError(f"{where} are one and the same. Add others: training takes two different ones at least.")
         counts = sum(np.bincount(image.ravel(), minlength=256) for image in images[:: len(images) // 256 + 1])
         counts[0] = 0  # black bars and air
         low, high = np.searchsorted(counts.cumsum(), counts.sum() * np.array([0.005, 0.995]))
