@@ -225,7 +225,7 @@ def check_grey_levels(splits):
     """Refuse {name: Split} with a split of flat pictures, of one picture again and again, or of too little contrast."""
     for name, split in splits.items():
         images = split.images
-        where = f"The {len(images)} images to {name} in {split.paths[0].parent} ({split.paths[0].name}, ...)"
+        where = f"The images to {name} in {split.paths[0].parent} ({split.paths[0].name}, ..., {len(images)} in all)"
         # A flat picture between black bars still has equal rows or equal columns.
         if not any(np.ptp(image, axis=0).any() and np.ptp(image, axis=1).any() for image in images):
             raise DataError(f"{where} are black or flat. Copy or cut them again, or put other subjects there.")
