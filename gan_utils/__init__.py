@@ -19,6 +19,7 @@ has come.
 """
 
 import json
+import math
 import os
 import shutil
 import sys
@@ -79,9 +80,24 @@ def read_json(path):
 
 
 def write_json(path, content):
-    """Write a JSON file atomically."""
+    """Write a JSON file atomically; what is infinite or not a number is null there, with its reason beside it."""
     with atomic_write(path) as unfinished:
-        unfinished.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        text = json.dumps(without_nan(content), indent=2, allow_nan=False)
+        unfinished.write_text(text + "\n", encoding="utf-8")
+
+
+def without_nan(content):
+    """A copy that strict JSON can hold; after each NaN or infinity in a dict, `name_reason` says what it was."""
+    if isinstance(content, dict):
+        found = {}
+        for name, value in content.items():
+            found[name] = without_nan(value)
+            if found[name] is None and value is not None:
+                found.setdefault(f"{name}_reason", f"it came out as {value}")
+        return found
+    if isinstance(content, list | tuple):
+        return [without_nan(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 class Text(str):  # which notebooks show without quotation marks

@@ -120,7 +120,9 @@ def read_ablation(folder):
         raise FileNotFoundError(
             f"No ablation in {short_path(folder)}. Run `{command}` in a terminal: about half an hour on two cores."
         )
-    return read_json(folder / RESULTS)
+    unknown = float("nan")  # null in the file, where its reason is beside it
+    rows = read_json(folder / RESULTS)
+    return [{name: unknown if f"{name}_reason" in row else row[name] for name in row} for row in rows]
 
 
 def show_ablation(rows):

@@ -121,7 +121,7 @@ class WriteHistory(WriteTable):
             self.start = time.monotonic() - (float(self.rows[-1]["seconds"]) if self.rows else 0.0)
 
     def on_epoch_end(self, epoch, logs):
-        values = {name: f"{logs[name]:.6g}" for name in self.columns if name in logs}
+        values = {name: f"{logs[name]:.6g}" for name in self.columns if math.isfinite(logs.get(name, math.nan))}
         self.write([{"epoch": epoch + 1, **values, "seconds": f"{time.monotonic() - self.start:.1f}"}])
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from gan_utils import DataError, ProgressLine, project_path
 from gan_utils.slices import (
     check_copies,
+    check_grey_levels,
     check_label_maps,
     check_size,
     find_folder,
@@ -164,6 +165,7 @@ def load(settings):
     size = open_image(first).size
     check_size(first, size, settings.image_size)
     splits = {name: load_split(some, size, settings, f"Loading {name}") for name, some in files.items()}
+    check_grey_levels(splits)
     check_copies(splits)
     phantoms = (folder / PHANTOM_MARK).exists()
     title = f"{dataset.title} of digital phantoms" if phantoms else f"real {dataset.title}"

@@ -128,12 +128,10 @@ def patches(level, corners):
 
 
 def distance_to_others(images):
-    """Mean root mean square difference of each image to all others: float (images,), 0..2."""
+    """Mean root mean square difference of each image to all others: float (images,), 0..2; NaN of one image alone."""
     images = as_images(images)
-    if len(images) < 2:
-        raise ValueError("one image has no distance to others: give two or more")
     distances = squareform(pdist(images.reshape(len(images), -1))) / images.shape[1]  # root of the number of pixels
-    return distances.sum(axis=1) / (len(images) - 1)
+    return distances.sum(axis=1) / (len(images) - 1 or np.nan)
 
 
 def radial_spectra(images):

@@ -25,6 +25,7 @@ from gan_utils.features import (
 )
 
 FIRST_EPOCH_TO_WARN = 3  # the fog and the lattice that healthy runs begin with raise no warning before
+UNKNOWN = "cannot be computed: there is one image only, images hold NaN, or what it is divided by is 0 in real images"
 
 
 def maximum_ssim(images, real):
@@ -155,14 +156,16 @@ class Evaluator:
         """{name: value} of the metrics named, or of all of them.
 
         Of each `name` also `name_real`, that of real images in place of the generated ones, and, where a metric has a
-        value for each image, their standard deviation as `name_spread` and `name_real_spread`.
+        value for each image, their standard deviation as `name_spread` and `name_real_spread`. What cannot be computed
+        is NaN, and `name_reason` says why.
         """
         values = {}
         for name in METRICS if names is None else names:
             metric = METRICS[name]
-            if name not in self.real_values:
-                self.real_values[name] = summary(f"{name}_real", metric.compute(metric.stand_in(self), self))
-            values |= summary(name, metric.compute(images, self)) | self.real_values[name]
+            with np.errstate(divide="ignore", invalid="ignore"):  # `summary` says so in words
+                if name not in self.real_values:
+                    self.real_values[name] = summary(f"{name}_real", metric.compute(metric.stand_in(self), self))
+                values |= summary(name, metric.compute(images, self)) | self.real_values[name]
         return values
 
     def textures(self, images):
@@ -203,14 +206,16 @@ class Evaluator:
             values = one(generated, names)
             for name in names:
                 value, real = values[name], values[f"{name}_real"]
-                pair = {name: value / real} if METRICS[name].target else {name: value, f"{name}_real": real}
+                pair = {name: value / (real or np.nan)} if METRICS[name].target else {name: value, f"{name}_real": real}
                 for key in pair:
                     found.setdefault(key, []).append(pair[key])
         return {name: np.array(values) for name, values in found.items()}
 
 
 def summary(name, values):
-    """A metric of each image, or of all, as {name: mean, name_spread: standard deviation}."""
+    """A metric of each image, or of all, as {name: mean, name_spread: standard deviation}; else NaN and name_reason."""
+    if not np.isfinite(values).all():
+        return {name: np.nan, f"{name}_reason": UNKNOWN}
     spread = {f"{name}_spread": round(float(np.std(values)), 4)} if np.ndim(values) else {}
     return {name: round(float(np.mean(values)), 4), **spread}
 
@@ -222,7 +227,8 @@ def find_warnings(values, epoch=FIRST_EPOCH_TO_WARN):
     """
     metrics = watched()
     known = {name: values[name] for name in metrics if values.get(name) is not None}
-    if not np.isfinite(list(known.values())).all():
+    # A ratio that is NaN may only have nothing to be divided by.
+    if not np.isfinite([value for name, value in known.items() if metrics[name].every_epoch]).all():
         return ["NaN: training has blown up and cannot recover; start again with smaller learning rates."]
     blurred = known.get("high_frequency_ratio", 1) < 0.7  # a blur brings images nearer to others, too
     found = []

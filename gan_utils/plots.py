@@ -1,6 +1,7 @@
 """Image grids, GIFs, graphs and tables. Images are float -1..1 (black to white) unless said otherwise."""
 
 import inspect
+import re
 import textwrap
 from base64 import b64encode
 from html import escape
@@ -128,9 +129,9 @@ def show_picture(path, alt):
 
 
 def show_table(header, rows):
-    """A table, from the text of each column's head and rows of one text or number a column."""
-    lines = [header, ["---"] * len(header), *rows]
-    return Markdown("\n".join(f"| {' | '.join(map(str, line))} |" for line in lines))
+    """A table, from the text of each column's head and rows of one text or number a column; NaN is "not measured"."""
+    text = "\n".join(f"| {' | '.join(map(str, line))} |" for line in [header, ["---"] * len(header), *rows])
+    return Markdown(re.sub(r"-?\b(nan|inf)\b( ± nan)?", "not measured", text))
 
 
 def show_metrics(values):

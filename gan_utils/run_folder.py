@@ -243,7 +243,8 @@ def check_same_data(folder, splits, names=("held_out",)):
 def save_results(folder, **results):
     """Add results to the run's `results.json`."""
     path = folder / "results.json"
-    write_json(path, {**(read_json(path) if path.exists() else {}), **results})
+    before = read_json(path) if path.exists() else {}
+    write_json(path, {n: before[n] for n in before if n.removesuffix("_reason") not in results} | results)
 
 
 def read_history(folder):

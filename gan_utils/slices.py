@@ -13,6 +13,7 @@ from gan_utils import DataError
 
 LARGEST_SIDE = 4096  # pixels; a small file may claim to be so large a picture that it fills the memory
 ANIMATION = re.compile(rb"\0\0..acTL", re.DOTALL)  # length and name of the part that makes a PNG an animated one
+LEAST_CONTRAST = 50  # grey levels between the 0.5th and 99.5th percentile of what is not black
 LABEL_VALUES = 8  # grey values: a label map has no more, 4 in OASIS; a scan has far more
 
 
@@ -57,9 +58,8 @@ def find_slices_in(root, dataset):
         )
     if found := find_folder(root, dataset):
         return found
-    inside = ", ".join(sorted(path.name for path in root.iterdir())[:5]) or "nothing"
     raise DataError(
-        f"No {dataset.title} in {root}, which holds: {inside}. Point DATA at the folder that holds {dataset.folder}, "
+        f"No {dataset.title} in {root}. {what_else(root)} Point DATA at the folder that holds {dataset.folder}, "
         f"or choose another EXPERIMENT.\n{dataset.tree}"
     )
 
@@ -118,8 +118,17 @@ def list_slices(folder, pattern, tree):
             f"other pictures must not be trained on.\n{tree}"
         )
     if not files:
-        raise DataError(f"{folder} holds no slices.\n{tree}")
+        raise DataError(f"{folder} holds no slices. {what_else(folder)}\n{tree}")
     return dict(sorted(files.items()))
+
+
+def what_else(folder):
+    """What a folder without slices holds instead, and what to do with it, in words."""
+    names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))[:5]
+    return (
+        f"It holds: {', '.join(names) or 'nothing'}. Convert other pictures to 8-bit grey PNG under the names below, "
+        "arrays and DICOM files to NIfTI; cut NIfTI or Analyze volumes by `make slices FROM=folder`."
+    )
 
 
 def why_no_folder(path):
@@ -161,14 +170,15 @@ def open_image(path):
 
 def grey_channel(image, path):
     """One 8-bit channel: knees come as three equal ones."""
-    if image.mode == "RGB":
+    transparent = "transparency" in image.info  # one of its colours is (tRNS), which the mode does not tell
+    if image.mode == "RGB" and not transparent:
         red, green, blue = image.split()
         if red.tobytes() == green.tobytes() == blue.tobytes():
             return red
-    if image.mode != "L":
+    if image.mode != "L" or transparent:
         raise DataError(
-            f"{path} is not an 8-bit grey image (its mode is {image.mode}). Convert it to 8-bit grey, or move it "
-            "elsewhere if it is no MRI slice."
+            f"{path} is not an 8-bit grey image (its mode is {image.mode}{' with transparency' * transparent}). "
+            "Convert it to 8-bit grey, or move it elsewhere if it is no MRI slice."
         )
     return image
 
@@ -209,18 +219,40 @@ def check_label_maps(files):
 
 
 def check_scan(paths):
-    """Refuse the slices of a scan that have few grey values altogether; an entirely black scan passes."""
+    """Refuse the slices of a scan that have few grey values altogether; flat pictures, such as black ones, pass."""
     middle = len(paths) // 2
     values = set()
     for path in (*paths[middle:], *paths[:middle]):  # the first one is enough, unless it is nearly black
-        values.update(np.flatnonzero(grey_channel(open_image(path), path).histogram()).tolist())
+        found = np.flatnonzero(grey_channel(open_image(path), path).histogram()).tolist()
+        values.update(found if len(found) > 1 else [])
         if len(values) > LABEL_VALUES:
             return
-    if len(values) > 1:
+    if values:
         raise DataError(
-            f"{paths[middle]} looks like a label map: all slices of its scan have {len(values)} grey values together. "
-            "Move label maps elsewhere, they must not be trained on."
+            f"{paths[middle]} looks like a label map: all slices of its scan have {len(values)} grey values together, "
+            f"{min(values)} to {max(values)}. Move label maps elsewhere, they must not be trained on; of a dark scan, "
+            "stretch the grey levels."
         )
+
+
+def check_grey_levels(splits):
+    """Refuse {name: Split} with a split of flat pictures, of one picture again and again, or of too little contrast."""
+    for name, split in splits.items():
+        images = split.images
+        where = f"The images to {name} in {split.paths[0].parent} ({split.paths[0].name}, ..., {len(images)} in all)"
+        # A flat picture between black bars still has equal rows or equal columns.
+        if not any(np.ptp(image, axis=0).any() and np.ptp(image, axis=1).any() for image in images):
+            raise DataError(f"{where} are black or flat. Copy or cut them again, or put other subjects there.")
+        if len(images) > (name != "train") and all(np.array_equal(image, images[0]) for image in images):
+            raise DataError(f"{where} are one and the same. Add others: training takes two different ones at least.")
+        counts = sum(np.bincount(image.ravel(), minlength=256) for image in images[:: len(images) // 256 + 1])
+        counts[0] = 0  # black bars and air
+        low, high = np.searchsorted(counts.cumsum(), counts.sum() * np.array([0.005, 0.995]))
+        if high - low < LEAST_CONTRAST:
+            raise DataError(
+                f"{where} have grey levels from {low} to {high} only, apart from black: too little contrast to train "
+                "on. Stretch those of all files alike, so that the brightest are 255."
+            )
 
 
 def check_copies(splits):

@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from gan_utils import PROJECT_FOLDER, ablation, data, read_json
+from gan_utils import PROJECT_FOLDER, ablation, data, read_json, write_json
 from gan_utils.ablation import (
     FAILURES,
     GROUPS,
@@ -191,6 +191,13 @@ def test_the_table_says_what_a_variant_was_limited_to():
     text = show_ablation([made_up_row("few", training_images=16), made_up_row("short", enough_images=4000)]).data
     assert "beta_1 0.5, training images 16" in text
     assert "beta_1 0.5, stopped after images 4000" in text
+
+
+def test_what_could_not_be_computed_is_shown_as_not_measured(tmp_path):
+    row = made_up_row("baseline") | {"swd": float("nan"), "generator_loss": float("nan")}
+    write_json(tmp_path / "results.json", [row])
+    (line,) = show_ablation(read_ablation(tmp_path)).data.splitlines()[2:-1]
+    assert line.count("not measured") == 2
 
 
 @pytest.mark.parametrize("experiment", ["brain", "knee"])

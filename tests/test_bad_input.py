@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import prepare
-from conftest import assert_refused, make_akoa_folder, settings_for, train_file
+from conftest import assert_refused, make_akoa_folder, make_oasis_folder, settings_for, train_file
 from gan_utils import DataError, data, slices
 from gan_utils.slices import load_image
 
@@ -90,6 +90,27 @@ def emptied(*splits):
     return lambda file: [path.unlink() for split in splits for path in (file.parents[1] / split).iterdir()]
 
 
+def drawn(draw, *splits):
+    """Replaces all slices of the splits; `draw` makes each of its number, counted from 0."""
+    return lambda file: [
+        draw(number).save(path)
+        for split in splits
+        for number, path in enumerate(sorted((file.parents[1] / split).iterdir()))
+    ]
+
+
+def noise_between(low, high):
+    rng = np.random.default_rng(2)
+    return lambda number: Image.fromarray(rng.integers(low, high + 1, (40, 40), dtype=np.uint8))
+
+
+def flat(number):
+    return Image.new("L", (40, 40), 10 + 3 * number)
+
+
+ALL = TRAIN, VALIDATE, TEST
+
+
 # What it is: (what is done in a good folder, to a slice or next to it; words of the error, None where it is tolerated)
 TABLE = {
     # the content of a file
@@ -109,6 +130,24 @@ TABLE = {
     "1-bit": (holds(NOISE.convert("1")), NOT_GREY),
     "palette": (holds(NOISE.convert("P")), (*NOT_GREY, "P")),
     "grey with transparency": (holds(NOISE.convert("LA")), (*NOT_GREY, "LA")),
+    "grey with a transparent level": (holds(saved(NOISE, transparency=0)), (*NOT_GREY, "L with transparency")),
+    "black with a transparent level": (holds(saved(BLACK, transparency=0)), (*NOT_GREY, "L with transparency")),
+    "4-bit grey with a transparent level": (
+        holds(png(chunk(b"tRNS", b"\0\3"), rows=bytes(21 * 40), bits=4)),
+        (*NOT_GREY, "L with transparency"),
+    ),
+    "RGB of equal channels with a transparent colour": (
+        holds(saved(NOISE.convert("RGB"), transparency=(0, 0, 0))),
+        (*NOT_GREY, "RGB with transparency"),
+    ),
+    "palette with a transparent colour": (
+        holds(saved(NOISE.convert("P"), transparency=0)),
+        (*NOT_GREY, "P with transparency"),
+    ),
+    "first slice with a transparent level": (
+        holds(saved(NOISE, transparency=0), FIRST),
+        (FIRST, *NOT_GREY[1:], "L with transparency"),
+    ),
     "RGBA": (holds(NOISE.convert("RGBA")), (*NOT_GREY, "RGBA")),
     "colour": (holds(Image.merge("RGB", (NOISE, NOISE, BLACK))), (*NOT_GREY, "RGB")),
     "RGB of equal channels": (holds(NOISE.convert("RGB")), None),
@@ -134,6 +173,26 @@ TABLE = {
     "numbers 002 and 2": (copied("case_2_slice_10.nii.png"), (SLICE, "case_2_slice_10.nii.png", "twice", "Remove one")),
     "subject in two splits": (copied(f"../{TEST}/{SLICE}"), ("Case 2", TRAIN, TEST, "in one folder")),
     "one subject only": (emptied(VALIDATE, TEST), (VALIDATE, "holds no slices", "other subjects")),
+    # grey levels
+    "all black": (drawn(lambda number: BLACK, *ALL), (TRAIN, FIRST, "black or flat", "again")),
+    "training slices black": (drawn(lambda number: BLACK, TRAIN), (TRAIN, "black or flat")),
+    "validation slices black": (drawn(lambda number: BLACK, VALIDATE), (VALIDATE, "black or flat")),
+    "test slices black": (drawn(lambda number: BLACK, TEST), (TEST, "black or flat")),
+    "test slices of one grey each": (drawn(flat, TEST), (TEST, "black or flat")),
+    "training slices of one grey each": (drawn(flat, TRAIN), (TRAIN, "black or flat")),
+    "test slices alike": (drawn(lambda number: LABELS, TEST), (TEST, "label map")),
+    "training slices alike": (drawn(lambda number: NOISE, TRAIN), (TRAIN, "one and the same", "two different ones")),
+    "validation slices alike": (drawn(lambda number: NOISE, VALIDATE), (VALIDATE, "one and the same")),
+    "dark": (drawn(noise_between(0, 10), *ALL), (TRAIN, "from 1 to 10 only", "Stretch")),
+    "dark, with a few bright pixels": (
+        drawn(lambda number: Image.fromarray(np.where(number == GREY, 255, GREY % 30).astype(np.uint8)), TRAIN),
+        (TRAIN, "from 1 to 29 only"),
+    ),
+    "very dark": (drawn(noise_between(0, 3), *ALL), (TRAIN, "0 to 3", "stretch the grey levels")),
+    "one split dark": (drawn(noise_between(0, 40), TEST), (TEST, "from 1 to 40 only", "Stretch")),
+    "white without contrast": (drawn(noise_between(230, 255), VALIDATE), (VALIDATE, "from 230 to 255 only")),
+    "rather dark": (drawn(noise_between(0, 90), *ALL), None),
+    "some slices of one grey each": (all_slices(*map(flat, range(3))), None),
     # names, links and folders
     "screenshot": (copied("screenshot.png"), ("screenshot.png", "Rename", FIRST)),
     "other case": (copied("case_003_slice_0.nii.PNG"), ("case_003_slice_0.nii.PNG", "Rename", FIRST)),
@@ -160,11 +219,32 @@ def test_bad_input_is_refused_by_name_or_tolerated(oasis_folder, make, expected_
         assert data.load(settings_for(folder)).train.images.shape[1:] == (40, 40, 1)
 
 
+@pytest.mark.parametrize("ending", ["jpg", "JPEG", "bmp", "tif", "dcm", "npy", "nii", "nii.gz"])
+@pytest.mark.parametrize("place", ["", "AKOA_Analysis", TRAIN])
+def test_slices_of_another_format_are_named_with_what_to_do(tmp_path, place, ending):
+    experiment = "brain" if place == TRAIN else "knee"
+    make = {"brain": make_oasis_folder, "knee": make_akoa_folder}[experiment]
+    for path in sorted(make(tmp_path if place == TRAIN else tmp_path / place).rglob("*.png")):
+        path.rename(path.with_suffix(f".{ending}"))
+    (tmp_path / place / ".DS_Store").touch()
+    named = min(path.name for path in (tmp_path / place).glob(f"*.{ending}"))
+    fix = "Convert other pictures to 8-bit grey PNG", "DICOM", "make slices"
+    assert_refused(tmp_path, str(tmp_path / place), named, *fix, "Expected", experiment=experiment)
+
+
 def test_copy_of_a_knee_under_another_number_is_refused(tmp_path):
     folder = make_akoa_folder(tmp_path / "AKOA_Analysis", patients=(1, 3, 5))  # each in a split of its own
     one, other = (next(folder.glob(f"OAI000000{patient}*_2.png")) for patient in (1, 3))
     shutil.copy(one, other)
     assert_refused(folder, one.name, other.name, "same picture", experiment="knee")
+
+
+@pytest.mark.parametrize("grey", [0, 90, None])
+def test_flat_knees_are_refused_although_they_get_black_bars(tmp_path, grey):
+    folder = make_akoa_folder(tmp_path / "AKOA_Analysis", slices=range(9))
+    for number, path in enumerate(sorted(folder.iterdir())):
+        Image.new("L", (65, 57), 5 * number if grey is None else grey).save(path)
+    assert_refused(folder, str(folder), "train", "black or flat", "again", experiment="knee")
 
 
 @pytest.mark.parametrize("data", ["link", "a" * 5000, "a\0b"])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from skimage.metrics import structural_similarity
 
-from conftest import make_akoa_folder
+from conftest import make_akoa_folder, make_oasis_folder
 from gan_utils import callbacks, data, metrics
 from gan_utils.callbacks import (
     HISTORY_IN_WORDS,
@@ -114,6 +114,19 @@ def test_the_first_the_last_and_every_so_many_epochs_are_evaluated(oasis_folder,
         assert [row["swd"] != "" for row in csv.DictReader(file)] == [epoch in (1, 3, 6, 8) for epoch in range(1, 9)]
 
 
+@pytest.mark.parametrize("experiment", ["brain", "knee"])
+def test_one_slice_a_subject_is_enough(tmp_path, capsys, experiment):
+    brains = {"subjects": (range(1, 5), (402,), (441,)), "slices": (0,)}
+    knees = {"patients": range(11, 17), "slices": (0,)}
+    make, sizes = {"brain": (make_oasis_folder, brains), "knee": (make_akoa_folder, knees)}[experiment]
+    make(tmp_path / "slices" / data.DATASETS[experiment].folder, **sizes)
+    history = read_history(train(tmp_path, tmp_path / "slices", experiment)[-1])
+    for name in METRICS:
+        assert np.isfinite(history[name]).all()
+    assert "nan" not in (tmp_path / "history.csv").read_text()
+    assert "NaN" not in capsys.readouterr().err
+
+
 def test_metrics_of_an_epoch_are_those_of_the_validation_subjects(trained):
     model, settings, splits, folder = trained
     images = generate_images(model.generator, fixed_latents(settings, 64))
@@ -155,7 +168,8 @@ def write_history(folder, epoch, **logs):
 
 
 def test_unmeasured_cells_are_blank_and_numbers_have_six_digits(tmp_path):
-    write_history(tmp_path, 0, discriminator_loss=0.123456789, swd=20.0)
+    broken = {"diversity_ratio": np.nan, "nearest_ratio": np.inf, "swd_real": -np.inf}
+    write_history(tmp_path, 0, discriminator_loss=0.123456789, swd=20.0, **broken)
     (row,) = csv.DictReader((tmp_path / "history.csv").read_text().splitlines())
     assert float(row.pop("seconds")) >= 0
     measured = {"epoch": "1", "generator_loss": "1", "discriminator_loss": "0.123457", "ssim": "0.5", "swd": "20"}

@@ -173,6 +173,28 @@ def test_every_failure_raises_its_own_warning(spoil, warning, good, training, ev
     assert [text.split()[0].rstrip(":") for text in found] == [warning]
 
 
+@pytest.mark.parametrize(
+    ("training_image", "held_out_image", "unknown"),
+    [
+        ("black", "blobs", {"diversity_ratio", "high_frequency_ratio"}),
+        ("one", "one", {"diversity_ratio", "nearest_ratio"}),
+        ("blobs", "alone", set()),
+        ("alone", "blobs", {"diversity_ratio"}),
+        ("black", "black", {"diversity_ratio", "high_frequency_ratio", "nearest_ratio"}),
+    ],
+)
+def test_what_would_be_divided_by_nothing_is_unknown_with_its_reason(good, training_image, held_out_image, unknown):
+    sets = {"black": np.full_like(good, -1), "one": good[:1].repeat(60, axis=0), "blobs": good[30:], "alone": good[:1]}
+    evaluator = evaluator_of(sets[held_out_image], sets[training_image])
+    values = evaluator(good)
+    assert {name for name in METRICS if np.isnan(values[name])} == unknown
+    assert {name for name in METRICS if f"{name}_reason" in values} == unknown
+    assert "one image only" in values["diversity_ratio_real_reason"]
+    assert not any(warning.startswith("NaN") for warning in find_warnings(values))
+    by_subject = evaluator.by_subject(good, np.arange(len(sets[held_out_image])) % 2)
+    assert np.isnan(by_subject["nearest_ratio"]).all() == ("nearest_ratio" in unknown)
+
+
 def test_blurred_copies_are_not_taken_for_memorised_ones(training, evaluator):
     values = evaluator(blurred(training[:60]))
     assert values["nearest_ratio"] < METRICS["nearest_ratio"].low

@@ -245,6 +245,14 @@ def test_generated_and_real_metrics_stand_side_by_side():
     assert "| SSIM, as published | not measured | not measured | as real |" in lines
 
 
+def test_what_is_no_number_was_not_measured():
+    nan = float("nan")
+    (line,) = show_table(["a"], [("nancy", nan, f"{nan:.2f} ± {nan:.2f}", f"{-np.inf:.1f}")]).data.splitlines()[2:]
+    assert line == "| nancy | not measured | not measured | not measured |"
+    text = show_metrics({"swd": nan, "swd_reason": "no images", "swd_real": 15}).data
+    assert "| sliced Wasserstein distance | not measured | 15.0 | as real |" in text
+
+
 def test_source_is_shown_as_it_is():
     text = show_source(show_source).data
     assert text.startswith("```python\ndef show_source(thing):\n")

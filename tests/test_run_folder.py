@@ -1,6 +1,8 @@
 import dataclasses
+import json
 
 import keras
+import numpy as np
 import pytest
 
 from conftest import make_akoa_folder
@@ -170,6 +172,27 @@ def test_results_are_added_up(tmp_path):
     save_results(tmp_path, ssim={"published_max": 0.5})
     save_results(tmp_path, swd=3.0)
     assert read_json(tmp_path / "results.json") == {"ssim": {"published_max": 0.5}, "swd": 3.0}
+
+
+def test_json_is_strict_and_says_why_a_number_is_missing(tmp_path):
+    nan, infinite = float("nan"), float("-inf")
+    levels = {32: nan, "mean": np.float64("inf")}
+    save_results(tmp_path, swd=nan, swd_reason="no images", ratio=infinite, levels=levels, several=[1.5, (nan,)])
+    text = (tmp_path / "results.json").read_text()
+    found = json.loads(text, parse_constant=pytest.fail)
+    assert found["swd"] is found["ratio"] is found["levels"]["32"] is found["levels"]["mean"] is None
+    assert found["swd_reason"] == "no images"
+    assert found["ratio_reason"] == "it came out as -inf"
+    assert found["levels"]["32_reason"] == "it came out as nan"
+    assert found["levels"]["mean_reason"] == "it came out as inf"
+    assert found["several"] == [1.5, [None]]
+
+
+def test_the_reason_goes_when_the_number_comes(tmp_path):
+    save_results(tmp_path, swd=float("nan"), ssim=float("nan"))
+    save_results(tmp_path, swd=3.0)
+    expected = {"swd": 3.0, "ssim": None, "ssim_reason": "it came out as nan"}
+    assert read_json(tmp_path / "results.json") == expected
 
 
 def test_history_of_one_epoch_is_still_a_table(tmp_path):
