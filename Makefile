@@ -25,6 +25,8 @@ export GAN_DATA := $(or $(DATA),$(GAN_DATA))
 export GAN_SETTINGS := $(or $(SETTINGS),$(GAN_SETTINGS))
 # TensorFlow's C++ messages would hide the output; 0 shows them all.
 export TF_CPP_MIN_LOG_LEVEL ?= 3
+# Notebooks may import Keras before gan_utils, which says the same.
+export KERAS_BACKEND := tensorflow
 
 .PHONY: run lab test train samples slices ablation notebooks bench clean
 

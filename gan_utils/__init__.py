@@ -30,6 +30,13 @@ from IPython.display import display
 
 # Several notebooks may be open at once: none of them should take all of a GPU's memory.
 os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+# Other projects may need another backend, by this variable or in ~/.keras/keras.json, which has less to say.
+if "keras" in sys.modules and (backend := sys.modules["keras"].config.backend()) != "tensorflow":
+    raise ImportError(
+        f"gan_utils trains with TensorFlow, but Keras was imported with {backend}. Set the environment variable "
+        "KERAS_BACKEND to tensorflow, or import gan_utils before keras; then start Python or the kernel again."
+    )
+os.environ["KERAS_BACKEND"] = "tensorflow"
 
 PROJECT_FOLDER = Path(__file__).resolve().parents[1]
 

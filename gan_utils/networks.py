@@ -19,6 +19,11 @@ from keras import layers
 
 from gan_utils.settings import count_doublings
 
+# Other projects may want other ones, by ~/.keras/keras.json or in this process; `Settings.precision` changes the last.
+keras.config.set_image_data_format("channels_last")
+keras.config.set_floatx("float32")
+keras.config.set_dtype_policy("float32")
+
 
 def build_pair(settings):
     """The untrained (generator, discriminator) that the settings describe, in Keras' current precision."""
