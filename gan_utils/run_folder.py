@@ -12,7 +12,7 @@ from importlib.metadata import version
 
 import numpy as np
 
-from gan_utils import PROJECT_FOLDER, DataError, atomic_write, project_path, read_json, short_path, write_json
+from gan_utils import PROJECT_FOLDER, DataError, atomic_write, newest, project_path, read_json, short_path, write_json
 from gan_utils.data import PHANTOMS
 from gan_utils.fast import choose_computing, describe_device
 from gan_utils.settings import Settings
@@ -244,9 +244,10 @@ def read_history(folder):
     Raises:
         FileNotFoundError: no epoch of this run is finished yet.
     """
-    if not (folder / "history.csv").exists():
+    path = newest(folder / "history.csv")
+    if not path.exists():
         raise FileNotFoundError(f"No epoch of {folder.name} is finished yet. Run the training cell of 03_train.ipynb.")
-    return np.atleast_1d(np.genfromtxt(folder / "history.csv", delimiter=",", names=True))
+    return np.atleast_1d(np.genfromtxt(path, delimiter=",", names=True))
 
 
 def commit():
