@@ -259,5 +259,5 @@ class ShowProgress(keras.callbacks.Callback):
 
     def on_train_end(self, logs=None):
         taken = duration(time.monotonic() - self.start)
-        self.line.show(f"{self.epochs_done} epochs in {taken}{self.losses}", last=True)
+        self.line.show(f"{counted(self.epochs_done, 'epoch')} in {taken}{self.losses}", last=True)
         self.warnings.show(describe_warnings(read_history(self.folder)), last=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gan_utils import DataError, ProgressLine, project_path
+from gan_utils import DataError, ProgressLine, counted, project_path
 from gan_utils.slices import (
     check_copies,
     check_label_maps,
@@ -262,6 +262,7 @@ def steps_in_epoch(images, settings):
     """How many training steps make an epoch: as the settings say, else as many as show every image once."""
     if len(images) < settings.batch_size:
         raise ValueError(
-            f"{len(images)} training images do not fill a batch of {settings.batch_size}: choose a smaller batch_size"
+            f"{counted(len(images), 'training image')} {'does' if len(images) == 1 else 'do'} not fill a batch of "
+            f"{settings.batch_size}: choose a smaller batch_size"
         )
     return settings.steps_per_epoch or len(images) // settings.batch_size

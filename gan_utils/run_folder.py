@@ -65,7 +65,7 @@ def prepare_run_folder(settings):
     if done == 0 or done > settings.epochs or (finished and done == settings.epochs):
         print(f"The earlier run is kept in {archive(folder).name}.")
     elif finished:
-        print(f"The run of {done} epochs is kept in {archive(folder, copy=True).name}.")
+        print(f"The run of {done} epoch{'s' * (done > 1)} is kept in {archive(folder, copy=True).name}.")
         for result in ("generator.keras", "results.json"):
             (folder / result).unlink(missing_ok=True)
     return folder

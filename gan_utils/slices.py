@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
-from gan_utils import DataError
+from gan_utils import DataError, counted
 
 LARGEST_SIDE = 4096  # pixels; a small file may claim to be so large a picture that it fills the memory
 ANIMATION = re.compile(rb"\0\0..acTL", re.DOTALL)  # length and name of the part that makes a PNG an animated one
@@ -69,7 +69,7 @@ def list_splits(folder, dataset, seed, held_out=1):
     needed = 2 * held_out + 1
     if len(subjects) < needed:
         raise DataError(
-            f"{folder} holds slices of {len(subjects)} patient{'s' * (len(subjects) > 1)}: "
+            f"{folder} holds slices of {counted(len(subjects), 'patient')}: "
             f"{', '.join(map(str, subjects))}. At least {needed} are needed, because a patient may be in one split "
             f"only: {held_out} to validate, {held_out} to test, the others to train (held_out_patients={held_out})."
         )
@@ -98,7 +98,7 @@ def list_slices(folder, pattern, tree):
             files[name] = path
     if unknown:
         raise DataError(
-            f"{folder} holds {len(unknown)} PNG files with unknown names: {', '.join(sorted(unknown)[:5])}"
+            f"{folder} holds {counted(len(unknown), 'PNG file')} with unknown names: {', '.join(sorted(unknown)[:5])}"
             f"{', ...' if len(unknown) > 5 else ''}. Rename them, or move them elsewhere: label maps (seg_...) and "
             f"other pictures must not be trained on.\n{tree}"
         )

@@ -1,15 +1,11 @@
-"""Train as notebook 3 does, without the notebook.
-
-python -m scripts.train [--experiment brain|knee] [--profile smoke|quick|full] [--recipe baseline|improved]
-                        [--data FOLDER] [--settings "epochs=100 batch_size=32"]
-"""
+"""Train as notebook 3 does, without the notebook."""
 
 import os
 import sys
 
 from scripts.command_line import make_parser, parsed_settings
 
-parser = make_parser("scripts.train", __doc__.splitlines()[0])
+parser = make_parser("scripts.train", __doc__)
 if __name__ == "__main__":
     arguments = parser.parse_args()  # before TensorFlow is imported, so that --help answers at once
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # its C++ messages would fill the terminal
@@ -17,7 +13,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # its C++ messages would fil
 import keras
 
 import prepare
-from gan_utils import data, run_folder, short_path
+from gan_utils import counted, data, run_folder, short_path
 from gan_utils.callbacks import Diverged, training_callbacks
 from gan_utils.fast import choose_computing
 from gan_utils.gan import build_gan
@@ -55,7 +51,8 @@ def train(settings, *more_callbacks):
 def fit(model, settings, splits, folder, epochs_done, more_callbacks=(), options=None):
     """Train a GAN from `epochs_done` on, and finish the run in `folder`; None: on this machine nothing is written."""
     print(f"{run_folder.describe_setup()}\n{choose_computing(settings)}", flush=True)
-    print(f"{epochs_done} of {settings.epochs} epochs were done", flush=True)
+    were = "was" if settings.epochs == 1 else "were"
+    print(f"{epochs_done} of {counted(settings.epochs, 'epoch')} {were} done", flush=True)
     batches = data.training_batches(splits.train.images, settings, epochs_done)
     steps = data.steps_in_epoch(splits.train.images, settings)
     model.fit(
@@ -71,7 +68,7 @@ def fit(model, settings, splits, folder, epochs_done, more_callbacks=(), options
         epochs = len(run_folder.read_history(folder))
         images_seen = epochs * steps * settings.batch_size
         run_folder.finish_run(folder, model, images_seen)
-        print(f"{epochs} epochs, {images_seen:,} images. Everything is in {short_path(folder)}.")
+        print(f"{counted(epochs, 'epoch')}, {counted(images_seen, 'image')}. Everything is in {short_path(folder)}.")
 
 
 if __name__ == "__main__":

@@ -190,7 +190,7 @@ def test_a_finished_run_that_is_continued_leaves_a_copy(slices, tmp_path, capsys
     longer = settings_of("brain", "baseline", slices["brain"], tmp_path, epochs=2)
     prepare_run_folder(longer)
     (kept,) = set(tmp_path.iterdir()) - {folder}
-    assert capsys.readouterr().out == f"The run of 1 epochs is kept in {kept.name}.\n"
+    assert capsys.readouterr().out == f"The run of 1 epoch is kept in {kept.name}.\n"
     assert (kept / "generator.keras").read_text() == "result of epoch 1"
     assert not (folder / "generator.keras").exists()
     assert not (folder / "results.json").exists()
