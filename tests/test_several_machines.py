@@ -186,6 +186,13 @@ def test_a_tf_config_that_is_there_is_used_as_it_is(monkeypatch):
         join_machines("a:1,b:1", 0)
 
 
+@pytest.mark.parametrize("config", ["{", "{}", '{"cluster": {"worker": ["a:1", "b:1"]}}'])
+def test_a_tf_config_that_names_no_machine_is_refused_before_anything_is_waited_for(config, monkeypatch):
+    monkeypatch.setenv("TF_CONFIG", config)
+    with pytest.raises(ValueError, match="TF_CONFIG"):
+        join_machines(None, None)
+
+
 def test_a_lost_machine_is_named(monkeypatch):
     config = {"cluster": {"worker": ["a:1", "b:2", "c:3"]}, "task": {"type": "worker", "index": 0}}
     monkeypatch.setenv("TF_CONFIG", json.dumps(config))
