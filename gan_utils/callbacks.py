@@ -249,9 +249,8 @@ class ShowProgress(keras.callbacks.Callback):
             self.raised = raised
             lines = [f"Warning in epoch {epochs[0]}. {text}" for text, epochs in raised.items()]
             self.warnings.show("\n".join(lines), last=True)
-        if get_ipython():
-            words = f"Sixteen generated images after epoch {epoch + 1}"
-            picture = show_picture(epoch_image_path(self.folder, epoch + 1), alt=words)
+        if get_ipython() and (path := epoch_image_path(self.folder, epoch + 1)).exists():
+            picture = show_picture(path, alt=f"Sixteen generated images after epoch {epoch + 1}")
             self.picture = show_in_place(self.picture, picture)
         if get_ipython() and all(name in logs for name in METRICS):
             graphs = show_figure(plot_history(history), alt=HISTORY_IN_WORDS)
