@@ -4,11 +4,13 @@
 # make samples export images from the trained generator: make samples NUMBER=100 SEED=1
 # make clean   remove what make installed and cached; data and runs stay
 # make runs    list all runs, or RUNS="one another": put two side by side
+# make help    print this
 # make train   command-line training; on several machines with MACHINES=host1:12345,host2:12345 INDEX=0
 # make slices  cut your own volumes into PNG slices: FROM=folder [EXPERIMENT=knee] [TO=data]
 #
 # Choices: make run EXPERIMENT=brain|knee PROFILE=smoke|quick|full RECIPE=baseline|improved DATA=folder|phantoms
 #          GPU=1 START_OVER=1 (train a finished run anew) SETTINGS="epochs=100 batch_size=32 debug=True output=folder ..."
+# All settings with their values: .venv/bin/python -m scripts.train --help
 # Each target makes .venv and installs what is missing; a second call reuses it.
 
 PYTHON ?= python3
@@ -24,10 +26,12 @@ export GAN_PROFILE := $(or $(PROFILE),$(GAN_PROFILE))
 export GAN_RECIPE := $(or $(RECIPE),$(GAN_RECIPE))
 export GAN_DATA := $(or $(DATA),$(GAN_DATA))
 export GAN_SETTINGS := $(or $(SETTINGS),$(GAN_SETTINGS))
+# Notebooks may import Keras before gan_utils, which says the same.
+export KERAS_BACKEND := tensorflow
 # TensorFlow's C++ messages would hide the output; 0 shows them all.
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: run lab test train runs samples slices ablation notebooks bench clean
+.PHONY: run lab test train runs samples slices ablation notebooks bench clean help
 
 run: $(INSTALLED)
 	@$(RUN_PYTHON) -m scripts.run_notebooks $(if $(START_OVER),--start-over)
@@ -89,6 +93,9 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(RUN_PYTHON) -m pip install --disable-pip-version-check --constraint constraints.txt --editable ".[test$(if $(GPU_WANTED),$(comma)gpu)]"
 	@touch $@
+
+help:
+	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
 
 clean:
 	rm -rf $(VENV) *.egg-info .pytest_cache .ruff_cache .hypothesis .ipynb_checkpoints */.ipynb_checkpoints

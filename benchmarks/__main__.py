@@ -1,6 +1,8 @@
 """Measure everything, or what is named, and write results.json, results.md and growth.png beside this file.
 
 python -m benchmarks [step epoch recipe ssim loading memory start growth]        (`make bench` installs the peers first)
+
+Without names all of them: half an hour on two cores. make bench BENCH="step ssim" does the same.
 """
 
 import sys
@@ -8,6 +10,10 @@ import tempfile
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
+
+if __name__ == "__main__" and {"-h", "--help"} & {*sys.argv}:
+    print(__doc__)  # before TensorFlow is imported, so that it comes at once
+    sys.exit()
 
 from benchmarks import growth, large_data, loading, ssim_pairs
 from benchmarks.side_by_side import compare

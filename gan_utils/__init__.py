@@ -32,17 +32,34 @@ from IPython.display import display
 
 # Several notebooks may be open at once: none of them should take all of a GPU's memory.
 os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+# Other projects may need another backend, by this variable or in ~/.keras/keras.json, which has less to say.
+if "keras" in sys.modules and (backend := sys.modules["keras"].config.backend()) != "tensorflow":
+    raise ImportError(
+        f"gan_utils trains with TensorFlow, but Keras was imported with {backend}. Set the environment variable "
+        "KERAS_BACKEND to tensorflow, or import gan_utils before keras; then start Python or the kernel again."
+    )
+os.environ["KERAS_BACKEND"] = "tensorflow"
 
 PROJECT_FOLDER = Path(__file__).resolve().parents[1]
+SECONDS_TO_REPLACE = 2.0  # how long another program may hold a file open before it is said
 
 
 class DataError(ValueError):
     """A file or folder cannot be used; the text names it and says what to do."""
 
 
+class FileInUse(OSError):
+    """A file cannot be replaced because another program holds it open, which only Windows forbids."""
+
+
 def project_path(path):
     """An absolute path: relative ones start at the project's top folder, wherever the notebook runs."""
-    return PROJECT_FOLDER / Path(path).expanduser()
+    try:
+        return PROJECT_FOLDER / Path(path).expanduser()
+    except RuntimeError as error:
+        raise DataError(
+            f"{path}: there is no user of this name here. Correct the path; ~/ is your own home."
+        ) from error
 
 
 def short_path(path):
@@ -61,7 +78,9 @@ def atomic_write(path):
     unfinished = path.with_name(f"unfinished_{path.name}")  # keeps the suffix, which tells savers the format
     try:
         yield unfinished
-        unfinished.replace(path)
+        replace(path, unfinished)
+    except FileInUse:
+        raise
     except OSError as error:
         cause = error.strerror or error
         raise OSError(f"{path} cannot be written ({cause}). Make room, or choose another output folder.") from error
@@ -69,6 +88,58 @@ def atomic_write(path):
         if unfinished.is_dir():
             shutil.rmtree(unfinished)
         unfinished.unlink(missing_ok=True)
+
+
+def replace(path, new):
+    """Rename `new` to `path`; on Windows that has to wait while another program has one of them open."""
+    start = time.monotonic()
+    while True:
+        try:
+            return new.replace(path)
+        except PermissionError as error:
+            if time.monotonic() - start > SECONDS_TO_REPLACE:
+                raise FileInUse(f"{short_path(path)} cannot be replaced. Close it in all other programs.") from error
+            time.sleep(0.1)
+
+
+@contextmanager
+def go_on():
+    """Say which file another program holds open, and let training go on; the body is to try again an epoch later."""
+    try:
+        yield
+    except FileInUse as error:
+        UpdatingLine().show(f"{error} Training goes on, and tries again after the next epoch.", last=True)
+
+
+@contextmanager
+def write_rows(table):
+    """`atomic_write` in training: while a spreadsheet has the table open, its newest rows stay beside it."""
+    beside = table.with_stem(f"{table.stem}_new")
+    with go_on():
+        with atomic_write(beside) as unfinished:
+            yield unfinished
+        replace(table, beside)
+
+
+def newest(table):
+    """Where `write_rows` left the newest rows: in the table itself, unless another program had it open."""
+    beside = table.with_stem(f"{table.stem}_new")
+    return beside if beside.exists() else table
+
+
+def check_writable(folder, choice="output"):
+    """Refuse a folder that cannot be made or written to, before anything is computed for it."""
+    place = folder
+    try:
+        place = next((parent for parent in (folder, *folder.parents) if parent.is_symlink() or parent.exists()), folder)
+        probe = place / f".{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise DataError(
+            f"Nothing can be written to {folder} ({place}: {error.strerror}). Choose another {choice} folder, or allow "
+            "yourself to write there."
+        ) from error
 
 
 def read_json(path):
@@ -154,6 +225,11 @@ def show_in_place(handle, thing, **options):
         return display(thing, display_id=True, **options)
     handle.update(thing, **options)
     return handle
+
+
+def counted(number, noun):
+    """'1 epoch', '2 epochs', '1,000 images'."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
 def time_left(start, done, total):

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from IPython import get_ipython
 
-from gan_utils import UpdatingLine, atomic_write, duration, show_in_place, time_left
+from gan_utils import UpdatingLine, atomic_write, counted, duration, go_on, newest, show_in_place, time_left, write_rows
 from gan_utils.data import scale_to_unit_range
 from gan_utils.features import SSIM_IMAGES, sample_images
 from gan_utils.metrics import LOSSES, METRICS, Evaluator, describe_warnings, warnings_of_run, watched
@@ -88,8 +88,8 @@ class WriteTable(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
         if self.rows is None:
             earlier = []
-            if self.path.exists():
-                with open(self.path, newline="", encoding="utf-8") as file:
+            if (path := newest(self.path)).exists():
+                with open(path, newline="", encoding="utf-8") as file:
                     earlier = list(csv.DictReader(file))
                 dropped = [name for name in (earlier[0] if earlier else ()) if name not in self.columns]
                 self.columns[-1:-1] = dropped  # metrics that are not there any more keep their columns
@@ -101,7 +101,7 @@ class WriteTable(keras.callbacks.Callback):
 
     def write(self, rows):
         self.rows += rows
-        with atomic_write(self.path) as path, open(path, "w", newline="", encoding="utf-8") as file:
+        with write_rows(self.path) as path, open(path, "w", newline="", encoding="utf-8") as file:
             table = csv.DictWriter(file, self.columns, extrasaction="ignore")
             table.writeheader()
             table.writerows(self.rows)
@@ -178,7 +178,8 @@ class KeepState(keras.callbacks.Callback):
             )
 
     def on_epoch_end(self, epoch, logs=None):
-        save_state(self.model, self.folder, epoch + 1)
+        with go_on():
+            save_state(self.model, self.folder, epoch + 1)
 
 
 class KeepEveryEpoch(keras.callbacks.Callback):
@@ -205,7 +206,7 @@ class KeepEveryEpoch(keras.callbacks.Callback):
         images = generate_images(self.model.averaged_generator, latents)
         save_image_grid(self.folders["Intermediate"] / f"{name}.png", images)
         for kind in ("generator", "discriminator"):
-            with atomic_write(self.folders["Models"] / f"{kind}_{name}.keras") as path:
+            with go_on(), atomic_write(self.folders["Models"] / f"{kind}_{name}.keras") as path:
                 save_network(getattr(self.model, kind), path)
 
 
@@ -263,5 +264,5 @@ class ShowProgress(keras.callbacks.Callback):
     def on_train_end(self, logs=None):
         if self.epochs_done:
             taken = duration(time.monotonic() - self.start)
-            self.line.show(f"{self.epochs_done} epoch{'s' * (self.epochs_done > 1)} in {taken}{self.losses}", last=True)
+            self.line.show(f"{counted(self.epochs_done, 'epoch')} in {taken}{self.losses}", last=True)
         self.warnings.show(describe_warnings(read_history(self.folder)), last=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gan_utils import DataError, ProgressLine, project_path
+from gan_utils import DataError, ProgressLine, counted, project_path
 from gan_utils.slices import (
     check_copies,
     check_grey_levels,
@@ -196,8 +196,8 @@ def needs_phantoms(settings):
 
 def phantom_folder(settings):
     """Where the phantoms of these settings are, or will be once `prepare.phantoms` has made them."""
-    name = f"{settings.experiment}_phantoms_{settings.image_size}px_{settings.phantom_subjects}subjects"
-    return project_path("data") / name
+    s = settings
+    return project_path("data") / f"{s.experiment}_phantoms_{s.image_size}px_{s.phantom_subjects}subjects"
 
 
 def load_split(files, size, settings, label):
@@ -236,7 +236,6 @@ def training_batches(images, settings, epochs_done=0, labels=None):
 
     Every round through the images has an order of its own, which follows from the seed: training that is resumed sees
     the batches it would have seen. The whole set is shuffled, by number, so every batch mixes slices of many subjects.
-    Built up in notebooks/01_explore_data.ipynb.
 
     Args:
         images: uint8 (slices, image_size, image_size, 1), 0..255.
@@ -266,6 +265,7 @@ def steps_in_epoch(images, settings):
     """How many training steps make an epoch: as the settings say, else as many as show every image once."""
     if len(images) < settings.batch_size:
         raise ValueError(
-            f"{len(images)} training images do not fill a batch of {settings.batch_size}: choose a smaller batch_size"
+            f"{counted(len(images), 'training image')} cannot fill a batch of {settings.batch_size}: choose a smaller "
+            "batch_size"
         )
     return settings.steps_per_epoch or len(images) // settings.batch_size

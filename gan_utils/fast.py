@@ -8,6 +8,8 @@ import functools
 import json
 import math
 import os
+import re
+import subprocess
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +17,8 @@ from pathlib import Path
 
 import keras
 import tensorflow as tf
+
+from gan_utils import PROJECT_FOLDER, counted
 
 BFLOAT16_FROM = 128  # pixels; at 64 it gains little
 
@@ -29,8 +33,8 @@ class Computing:
     device: str
 
     def __str__(self):
-        steps, xla = self.steps_per_execution, "with" if self.jit_compile else "without"
-        return f"Computing in {self.precision}, {xla} XLA, {steps} step{'s' * (steps > 1)} a call, on {self.device}"
+        steps, xla = counted(self.steps_per_execution, "step"), "with" if self.jit_compile else "without"
+        return f"Computing in {self.precision}, {xla} XLA, {steps} a call, on {self.device}"
 
 
 def choose_computing(settings):
@@ -77,16 +81,43 @@ def describe_device():
     return words if machines < 2 else f"{words}, on each of {machines} machines"
 
 
+def commit():
+    """The project's git commit, with -dirty behind it where files were changed since; None outside a clone."""
+    try:
+        command = ["git", "-C", str(PROJECT_FOLDER), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
 def list_machines():
     """The machines that train together, "host:port" each, as the environment variable TF_CONFIG names them."""
-    cluster = json.loads(os.environ.get("TF_CONFIG") or "{}").get("cluster", {})
-    return [*cluster.get("chief", []), *cluster.get("worker", [])]
+    return read_tf_config()[0]
+
+
+def read_tf_config():
+    """(`list_machines`, which of them this one is, counted from 0) by TF_CONFIG."""
+    text = os.environ.get("TF_CONFIG") or "{}"
+    try:
+        config = json.loads(text)
+        chiefs, workers = (config.get("cluster", {}).get(name, []) for name in ("chief", "worker"))
+        machines = [*chiefs, *workers]
+        if wrong := [machine for machine in machines if not re.fullmatch(r".+:\d+", machine)]:
+            raise ValueError(f"{wrong[0]} is not host:port")
+        task = config["task"] if machines else {"type": "worker", "index": 0}
+        index = int(task["index"]) + {"chief": 0, "worker": len(chiefs)}[task["type"]]
+        return machines, range(max(len(machines), 1)).index(index)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ValueError(
+            f"The environment variable TF_CONFIG is broken ({error}): {text}. Unset it, or give it this form: "
+            '{"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", "index": 0}}'
+        ) from error
 
 
 def usable_cores():
     """How many cores this process may use, in words; taskset and containers allow fewer than the machine has."""
     number = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return "1 core" if number == 1 else f"{number} cores"
+    return counted(number, "core")
 
 
 @contextmanager
@@ -114,8 +145,8 @@ def check_sharing(settings, computing, devices):
     """Refuse settings that several devices cannot train with."""
     if settings.batch_size % devices:
         raise ValueError(
-            f"{devices} devices cannot share batches of {settings.batch_size} images evenly: choose a batch_size that "
-            f"is a multiple of {devices}"
+            f"{devices} devices cannot share batches of {counted(settings.batch_size, 'image')} evenly: choose a "
+            f"batch_size that is a multiple of {devices}"
         )
     if devices > 1 and computing.steps_per_execution > 1:
         raise ValueError(f"steps_per_execution has to be 1 on {devices} devices, for the sake of Keras")

@@ -231,7 +231,7 @@ def build_gan(
     """
     computing, strategy = fast.choose_computing(settings), fast.choose_strategy()
     fast.check_sharing(settings, computing, strategy.num_replicas_in_sync)
-    with strategy.scope():
+    with strategy.scope(), fast.precision("float32"):
         with fast.precision(computing.precision):
             pair = build_pair(settings)
         model = GAN(

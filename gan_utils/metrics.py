@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from gan_utils import counted
 from gan_utils.data import DATASETS
 from gan_utils.features import (
     SSIM_IMAGES,
@@ -261,4 +262,4 @@ def describe_warnings(history):
         f"- from epoch {epochs[0]} on, in {len(epochs)} of {len(history)}: {text}"
         for text, epochs in warnings_of_run(history).items()
     ]
-    return "\n".join([f"Warnings in {len(history)} epochs:{'' if lines else ' none'}", *lines])
+    return "\n".join([f"Warnings in {counted(len(history), 'epoch')}:{'' if lines else ' none'}", *lines])

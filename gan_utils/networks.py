@@ -25,8 +25,12 @@ from gan_utils import DataError
 from gan_utils.settings import count_doublings
 
 # Keys that Keras 3.8 does not know, at their defaults. Others stay in the file: a later Keras may have other defaults.
-NEWER = [("ragged", False), ("renorm", False), ("renorm_clipping", None), ("renorm_momentum", 0.99)]
-NEWER += [(key, None) for key in ("input_axes", "output_axes", "output_padding", "quantization_config")]
+NEWER = [("ragged", False), ("renorm", False), ("renorm_momentum", 0.99)]
+NEWER += [(key, None) for key in "renorm_clipping input_axes output_axes output_padding quantization_config".split()]
+# Other projects may want other ones, by ~/.keras/keras.json or in this process; `Settings.precision` changes the last.
+keras.config.set_image_data_format("channels_last")
+keras.config.set_floatx("float32")
+keras.config.set_dtype_policy("float32")
 
 
 def build_pair(settings):
@@ -75,7 +79,7 @@ def load_network(path):
     """The network in a .keras file, or `DataError` where it is missing, broken or of another version of Keras."""
     try:
         return keras.models.load_model(path, compile=False)
-    except Exception as error:  # of any kind: Keras has none of its own for this
+    except Exception as error:  # of any kind
         fault = "It is missing, broken or no .keras file: copy it there again, or train again."
         with suppress(OSError, ValueError, KeyError, zipfile.BadZipFile), zipfile.ZipFile(path) as saved:
             version = json.loads(saved.read("metadata.json"))["keras_version"]

@@ -14,7 +14,7 @@ from IPython.display import Markdown
 from matplotlib.ticker import MaxNLocator
 from PIL import Image, ImageDraw
 
-from gan_utils import atomic_write
+from gan_utils import atomic_write, go_on
 from gan_utils.features import HIGH_FREQUENCY, radial_spectra
 from gan_utils.metrics import LOSSES, METRICS, watched
 
@@ -49,8 +49,8 @@ def grey_levels(images):
 
 
 def save_image_grid(path, images):
-    """Write `image_grid(images)` as a PNG file."""
-    with atomic_write(path) as unfinished:
+    """Write `image_grid(images)` as a PNG file; an earlier one that is open elsewhere stays."""
+    with go_on(), atomic_write(path) as unfinished:
         imageio.imwrite(unfinished, image_grid(images))
 
 

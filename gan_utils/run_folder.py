@@ -4,7 +4,6 @@ import dataclasses
 import os
 import platform
 import shutil
-import subprocess
 from contextlib import contextmanager
 from datetime import datetime
 from importlib.metadata import version
@@ -12,9 +11,9 @@ from importlib.metadata import version
 import numpy as np
 from filelock import FileLock, Timeout
 
-from gan_utils import PROJECT_FOLDER, DataError, atomic_write, project_path, read_json, short_path, write_json
+from gan_utils import DataError, atomic_write, counted, newest, project_path, read_json, short_path, write_json
 from gan_utils.data import PHANTOMS, loaded_by, steps_in_epoch
-from gan_utils.fast import choose_computing, describe_device
+from gan_utils.fast import choose_computing, commit, describe_device
 from gan_utils.networks import save_network
 from gan_utils.pair import describe_model, epochs_done, restore_state
 from gan_utils.settings import Settings
@@ -60,7 +59,8 @@ def training(settings, splits, model):
     with only_one(settings.run_folder):
         folder = start_run(settings, splits, model)
         done = restore_state(model, folder)
-        print(f"{done} of {settings.epochs} epochs were done{'' if done < settings.epochs else FINISHED}", flush=True)
+        finished = FINISHED if done >= settings.epochs else ""
+        print(f"{done} of {counted(settings.epochs, 'epoch')} done{finished}", flush=True)
         try:
             yield folder, done
         except BaseException:
@@ -115,7 +115,7 @@ def start_run(settings, splits, model):
 def continue_run(folder, before, notes, done):
     """The notes of a run that continues; results of fewer epochs make room, and of a finished run a copy is kept."""
     if before.get("finished"):
-        print(f"The run of {done} epoch{'s' * (done > 1)} is kept in {archive(folder, copy=True).name}.")
+        print(f"The run of {counted(done, 'epoch')} is kept in {archive(folder, copy=True).name}.")
     for result in ("generator.keras", "results.json"):
         (folder / result).unlink(missing_ok=True)
     later = {name: notes[name] for name in ("versions", "device", "commit", "started", "process")}
@@ -253,18 +253,10 @@ def read_history(folder):
     Raises:
         FileNotFoundError: no epoch of this run is finished yet.
     """
-    if not (folder / "history.csv").exists():
+    path = newest(folder / "history.csv")
+    if not path.exists():
         raise FileNotFoundError(f"No epoch of {folder.name} is finished yet. Run the training cell of 03_train.ipynb.")
-    return np.atleast_1d(np.genfromtxt(folder / "history.csv", delimiter=",", names=True))
-
-
-def commit():
-    """The project's git commit, with -dirty behind it where files were changed since; None outside a clone."""
-    try:
-        command = ["git", "-C", str(PROJECT_FOLDER), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None
+    return np.atleast_1d(np.genfromtxt(path, delimiter=",", names=True))
 
 
 def describe_setup():

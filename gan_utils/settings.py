@@ -152,6 +152,8 @@ def check(settings):
             continue
         if limits["choices"]:
             check_choice(f.name, value, limits["choices"])
+        if f.name in ("data", "output"):
+            project_path(value)  # refuses users who do not exist
         least, above, below = limits["least"], limits["above"], limits["below"]
         if least is not None and not value >= least:
             raise ValueError(f"{f.name} {value} is too small: choose {least} or more")
@@ -159,6 +161,8 @@ def check(settings):
             raise ValueError(f"{f.name} {value} is too small: choose more than {above}")
         if below is not None and not value < below:
             raise ValueError(f"{f.name} {value} is too large: choose less than {below}")
+    if not settings.output.strip():
+        raise ValueError("output is empty: name the folder that runs are to be in, such as output=epoch_images")
     for name in ("discriminator_batch_norm", "minibatch_std"):
         if getattr(settings, name) and settings.networks != "dcgan":
             raise ValueError(f"{name} is there in the dcgan networks only: choose networks=dcgan, too")

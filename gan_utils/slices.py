@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
-from gan_utils import DataError
+from gan_utils import DataError, counted
 
 LARGEST_SIDE = 4096  # pixels; a small file may claim to be so large a picture that it fills the memory
 ANIMATION = re.compile(rb"\0\0..acTL", re.DOTALL)  # length and name of the part that makes a PNG an animated one
@@ -84,7 +84,7 @@ def list_splits(folder, dataset, seed, held_out=1):
     needed = 2 * held_out + 1
     if len(subjects) < needed:
         raise DataError(
-            f"{folder} holds slices of {len(subjects)} patient{'s' * (len(subjects) > 1)}: "
+            f"{folder} holds slices of {counted(len(subjects), 'patient')}: "
             f"{', '.join(map(str, subjects))}. At least {needed} are needed, because a patient may be in one split "
             f"only: {held_out} to validate, {held_out} to test, the others to train (held_out_patients={held_out})."
         )
@@ -113,7 +113,7 @@ def list_slices(folder, pattern, tree):
             files[name] = path
     if unknown:
         raise DataError(
-            f"{folder} holds {len(unknown)} PNG files with unknown names: {', '.join(sorted(unknown)[:5])}"
+            f"{folder} holds {counted(len(unknown), 'PNG file')} with unknown names: {', '.join(sorted(unknown)[:5])}"
             f"{', ...' if len(unknown) > 5 else ''}. Rename them, or move them elsewhere: label maps (seg_...) and "
             f"other pictures must not be trained on.\n{tree}"
         )
@@ -249,17 +249,12 @@ def check_grey_levels(splits):
         counts[0] = 0  # black bars and air
         low, high = np.searchsorted(counts.cumsum(), counts.sum() * np.array([0.005, 0.995]))
         if high - low < LEAST_CONTRAST:
-            raise DataError(
-                f"{where} have grey levels from {low} to {high} only, apart from black: too little contrast to train "
-                "on. Stretch those of all files alike, so that the brightest are 255."
-            )
+            seen = f"{where} have grey levels from {low} to {high} only, apart from black: too little contrast"
+            raise DataError(f"{seen} to train on. Stretch those of all files alike, so that the brightest are 255.")
 
 
 def check_copies(splits):
-    """Refuse {name: Split} with one picture in two splits: its subject goes by two numbers then.
-
-    Pictures of few grey values pass: those from the ends of scans, black or nearly so, are alike by chance.
-    """
+    """Refuse {name: Split} with one picture in two splits, unless few grey values make it alike by chance."""
     seen = {}  # by hash, for a second copy of all images might not fit into memory
     for name, split in splits.items():
         for number, image in enumerate(split.images):

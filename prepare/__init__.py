@@ -4,7 +4,7 @@ from contextlib import contextmanager
 
 from filelock import FileLock, Timeout
 
-from gan_utils import DataError, ProgressLine
+from gan_utils import DataError, ProgressLine, check_writable
 from gan_utils.data import needs_phantoms, phantom_folder
 
 
@@ -19,12 +19,13 @@ def phantoms(settings):
         settings: `Settings`; uses experiment, data, image_size and phantom_subjects.
 
     Raises:
-        DataError: they cannot be written, or there are no phantoms for this experiment.
+        DataError: they or the run's folder cannot be written, or there are no phantoms for this experiment.
 
     Example:
         >>> prepare.phantoms(settings)
         >>> splits = data.load(settings)
     """
+    check_writable(settings.run_folder)  # here, because every run comes by before it loads and trains for hours
     folder = phantom_folder(settings)
     if not needs_phantoms(settings) or folder.exists():
         return

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from gan_utils import DataError, ProgressLine, atomic_write, short_path, slices
+from gan_utils import DataError, ProgressLine, atomic_write, check_writable, counted, short_path, slices
 from gan_utils.data import DATASETS
 from gan_utils.settings import check_choice
 from prepare.cutting import CUTS, cut_volume
@@ -44,6 +44,7 @@ def cut_folder(source, experiment, to):
         OSError: the disk is full, or the folder may not be written to.
     """
     check_choice("experiment", experiment, CUTS)
+    check_writable(to, "TO")
     volumes, left_out = find_volumes(source)
     for why, paths in left_out.items():
         print(f"Left out: {why}: {listed(paths)}.")
@@ -53,9 +54,9 @@ def cut_folder(source, experiment, to):
     everyone = {*subjects.values(), *(row.subject for row in rows)}
     if len(everyone) < 3:
         raise DataError(
-            f"{source} holds volumes of {len(everyone)} subjects ({', '.join(sorted(everyone))}); at least three are "
-            "needed, one each to train, validate and test. A subject is told by OAS1_0001, OAI9014797 or sub-01 in the "
-            "path, else by the first folder below this one, else by the name of the file."
+            f"{source} holds volumes of {counted(len(everyone), 'subject')} ({', '.join(sorted(everyone))}); at least "
+            "three are needed, one each to train, validate and test. A subject is told by OAS1_0001, OAI9014797 or "
+            "sub-01 in the path, else by the first folder below this one, else by the name of the file."
         )
     numbers = number_subjects(everyone, rows, experiment)
     known = {row.volume: row for row in rows}
@@ -181,7 +182,7 @@ def report(folder, rows, experiment, to, failures, everyone):
     subjects = {row.subject: row for row in done}
     splits = Counter(row.split for row in subjects.values())
     shares = f" ({', '.join(f'{splits[split]} {split}' for split in SPLITS)})" if experiment == "brain" else ""
-    print(f"{short_path(folder)} holds {len(done)} volumes of {len(subjects)} subjects{shares}.")
+    print(f"{short_path(folder)} holds {counted(len(done), 'volume')} of {counted(len(subjects), 'subject')}{shares}.")
     if failures:
         print(f"\nVolumes that could not be cut: {len(failures)}", *failures.values(), sep="\n  ", file=sys.stderr)
     if missing := sorted(everyone - subjects.keys()):

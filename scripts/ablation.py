@@ -1,8 +1,4 @@
-"""An ablation: from the baseline to the improved recipe one named change at a time, and three runs made to fail.
-
-python -m scripts.ablation [--seconds 120] [--experiment brain|knee] [--profile smoke|quick|full] [--data FOLDER]
-                           [--settings "seed=2"]
-"""
+"""An ablation: from the baseline to the improved recipe one named change at a time, and three runs made to fail."""
 
 import dataclasses
 import math
@@ -13,7 +9,7 @@ from functools import partial
 
 from scripts.command_line import make_parser
 
-parser = make_parser("scripts.ablation", __doc__.splitlines()[0])
+parser = make_parser("scripts.ablation", __doc__, without=["recipe"])
 parser.add_argument("--seconds", type=float, help="of training for each variant; default: as the profile says")
 if __name__ == "__main__":
     arguments = parser.parse_args()  # before TensorFlow is imported, so that --help answers at once
@@ -23,7 +19,7 @@ import keras
 import numpy as np
 
 import prepare
-from gan_utils import UpdatingLine, ablation, data, duration, read_json, write_json
+from gan_utils import UpdatingLine, ablation, counted, data, duration, read_json, write_json
 from gan_utils.gan import build_gan
 from gan_utils.metrics import Evaluator, find_warnings
 from gan_utils.networks import fixed_latents, generate_images
@@ -79,7 +75,7 @@ def run_ablation(experiment, profile, data_folder=None, seconds=None, **changes)
         write_json(
             folder / ablation.RESULTS, [finished[variant.name] for variant in variants if variant.name in finished]
         )
-    line.show(f"{len(variants)} variants trained and evaluated", last=True)
+    line.show(f"{counted(len(variants), 'variant')} trained and evaluated", last=True)
     return folder
 
 

@@ -1,29 +1,60 @@
 """The command-line options that all scripts share: experiment, profile, recipe, data and settings."""
 
 import argparse
+import dataclasses
 import os
+import sys
 
-from gan_utils.settings import choose_settings, read_changes
+from gan_utils import check_writable
+from gan_utils.data import DATASETS
+from gan_utils.settings import RECIPES, TYPE_WORDS, Settings, choose_settings, read_changes
 
-COMMAND_LINE = {  # option: (default, what the default means); GAN_EXPERIMENT and so on in the environment come first
-    "experiment": ("brain", "brain"),
-    "profile": ("quick", "quick"),
-    "recipe": ("baseline", "baseline"),
-    "data": ("", "slices in data/, else digital phantoms"),
-    "settings": ("", "no further changes, such as epochs=100"),
+COMMAND_LINE = {  # option: (its values, the default); GAN_EXPERIMENT and so on in the environment come first
+    "experiment": ("|".join(DATASETS), "brain"),
+    "profile": ("|".join(DATASETS["brain"].profiles), "quick"),
+    "recipe": ("|".join(RECIPES), "baseline"),
+    "data": ("FOLDER|phantoms", ""),
+    "settings": ('"NAME=VALUE ..."', ""),
 }
+WITHOUT = {"data": "slices in data/, or else digital phantoms", "settings": "no further changes"}
 
 
-def make_parser(module, description, trains=False):
-    """An `argparse.ArgumentParser` for `python -m module`, with an option for each of `COMMAND_LINE`."""
-    parser = argparse.ArgumentParser(prog=f"python -m {module}", description=description)
-    for name, (default, meaning) in COMMAND_LINE.items():
+def make_parser(module, description, without=(), trains=False):
+    """An `argparse.ArgumentParser` for `python -m module`, with an option for each of `COMMAND_LINE` but some."""
+    parser = argparse.ArgumentParser(
+        prog=f"python -m {module}",
+        description=description,
+        epilog=None if "settings" in without else describe_settings(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    for name, (values, default) in COMMAND_LINE.items():
         variable = f"GAN_{name.upper()}"
-        help_text = f"default: the environment variable {variable}, or else {meaning}"
-        parser.add_argument(f"--{name}", default=os.environ.get(variable) or default, help=help_text)
+        chosen = os.environ.get(variable)
+        if name not in without:
+            help_text = f"default: the environment variable {variable}, or else {default or WITHOUT[name]}"
+            parser.add_argument(f"--{name}", default=chosen or default, metavar=values, help=help_text)
+        elif chosen:
+            print(f"{variable} ({name.upper()}) {chosen} has no effect on {module}.", file=sys.stderr)
     if trains:
         parser.add_argument("--start-over", action="store_true", help="train a run anew that is there already")
     return parser
+
+
+def describe_settings():
+    """The settings for --settings, a line each: name, values and meaning."""
+    chosen_elsewhere = ("experiment", "profile", "recipe", "data")
+    fields = [f for f in dataclasses.fields(Settings) if f.name not in chosen_elsewhere]
+    lines = [f"  {f.name}={values_of(f)}\n      {f.metadata['reason']}" for f in fields]
+    return "\n".join(['settings, for --settings "epochs=100 batch_size=32":', *lines])
+
+
+def values_of(field):
+    """The values of a setting in words, such as 'a whole number, 1 or more'."""
+    limits, types = field.metadata, getattr(field.type, "__args__", (field.type,))
+    words = {"least": "{} or more", "above": "more than {}", "below": "less than {}"}
+    limited = [text.format(limits[name]) for name, text in words.items() if limits[name] not in (None, float("inf"))]
+    kinds = "|".join(limits["choices"]) if limits["choices"] else TYPE_WORDS[types[0]]
+    return ", ".join([kinds, *limited]) + "; or None" * (type(None) in types)
 
 
 def start_over(settings):
@@ -35,6 +66,8 @@ def start_over(settings):
 
 
 def parsed_settings(arguments):
-    """`Settings` of what `make_parser` has parsed."""
-    named = {name: getattr(arguments, name) for name in COMMAND_LINE if name != "settings"}
-    return choose_settings(**named, **read_changes(arguments.settings))
+    """`Settings` of what `make_parser` has parsed; the output folder is writable."""
+    named = {name: value for name, value in vars(arguments).items() if name in COMMAND_LINE and name != "settings"}
+    settings = choose_settings(**named, **read_changes(arguments.settings))
+    check_writable(settings.run_folder)
+    return settings

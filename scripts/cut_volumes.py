@@ -1,22 +1,18 @@
-"""Cut a folder of volumes (NIfTI, Analyze) into the PNG slices of a published layout, split by subject.
+"""Cut a folder of volumes (NIfTI, Analyze) into the PNG slices of a published layout, split by subject."""
 
-python -m scripts.cut_volumes FOLDER [--experiment brain|knee] [--to data]
-"""
-
-import argparse
-import os
 import sys
+
+from gan_utils import project_path
+from scripts.command_line import make_parser
 
 
 def main():
-    parser = argparse.ArgumentParser(prog="python -m scripts.cut_volumes", description=__doc__.splitlines()[0])
+    parser = make_parser("scripts.cut_volumes", __doc__, without=["profile", "recipe", "data", "settings"])
     parser.add_argument("folder", help="where the volumes are, in folders of any depth")
-    parser.add_argument("--experiment", default=os.environ.get("GAN_EXPERIMENT") or "brain", help="brain or knee")
-    parser.add_argument("--to", default="data", help="where the slices go; default: data")
+    parser.add_argument("--to", default="data", metavar="FOLDER", help="where the slices go; default: data")
     arguments = parser.parse_args()
 
-    from gan_utils import project_path  # here, so that --help answers at once
-    from prepare.volumes import cut_folder
+    from prepare.volumes import cut_folder  # here, so that --help answers at once
 
     try:
         failures = cut_folder(project_path(arguments.folder), arguments.experiment, project_path(arguments.to))

@@ -1,15 +1,11 @@
-"""Images from a trained generator as PNG files, to take along: the same seed gives the same images.
-
-python -m scripts.export_images [--number 16] [--seed 1] [--experiment brain|knee] [--profile smoke|quick|full]
-                                [--recipe baseline|improved] [--settings "output=FOLDER"]
-"""
+"""Images from a trained generator as PNG files, to take along: the same seed gives the same images."""
 
 import os
 import sys
 
 from scripts.command_line import make_parser, parsed_settings
 
-parser = make_parser("scripts.export_images", __doc__.splitlines()[0])
+parser = make_parser("scripts.export_images", __doc__, without=["data"])
 parser.add_argument("--number", type=int, default=16, help="how many images (16)")
 parser.add_argument("--seed", type=int, default=1, help="which images: each seed has its own (1)")
 if __name__ == "__main__":
@@ -20,7 +16,7 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from gan_utils import ProgressLine, atomic_write, short_path
+from gan_utils import ProgressLine, atomic_write, counted, short_path
 from gan_utils.networks import generate_images, load_network
 from gan_utils.plots import grey_levels, image_grid
 from gan_utils.run_folder import open_run
@@ -37,7 +33,7 @@ def main(arguments):
         sheet = export_images(folder, generator, arguments.number, arguments.seed)
     except (ValueError, OSError) as error:  # DataError is a ValueError
         sys.exit(f"\nNo images: {error}")
-    print(f"{arguments.number} images, and {sheet.name} to look at, are in {short_path(sheet.parent)}")
+    print(f"{counted(arguments.number, 'image')}, and {sheet.name} to look at, are in {short_path(sheet.parent)}")
 
 
 def export_images(folder, generator, number=16, seed=1):
@@ -56,7 +52,9 @@ def export_images(folder, generator, number=16, seed=1):
         The path of the sheet.
     """
     if number < 1 or seed < 0:
-        raise ValueError(f"{number} images of seed {seed} cannot be made: choose 1 or more, and a seed of 0 or more")
+        raise ValueError(
+            f"{counted(number, 'image')} of seed {seed} cannot be made: choose 1 or more, and a seed of 0 or more"
+        )
     place = folder / f"samples_seed_{seed}"
     place.mkdir(parents=True, exist_ok=True)
     rng, on_sheet = np.random.default_rng(seed), []

@@ -11,6 +11,10 @@ import shutil
 import sys
 from base64 import b64decode
 
+if __name__ == "__main__" and (len(sys.argv) != 2 or "--help".startswith(sys.argv[1])):
+    print(__doc__)  # before TensorFlow is imported, so that it comes at once
+    sys.exit(len(sys.argv) != 2)
+
 import nbformat
 
 from gan_utils import PROJECT_FOLDER, read_json
@@ -99,6 +103,4 @@ def lighten(notebook, run_folder, showcase):
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit(__doc__)
     main(sys.argv[1])

@@ -1,9 +1,4 @@
-"""Run the notebooks in order, each in a kernel of its own, and keep them as executed with the run.
-
-python -m scripts.run_notebooks [--experiment brain|knee] [--profile smoke|quick|full]
-                                [--recipe baseline|improved] [--data FOLDER]
-                                [--settings "epochs=100 batch_size=32"]
-"""
+"""Run the notebooks in order, each in a kernel of its own, and keep them as executed with the run."""
 
 import os
 import re
@@ -12,19 +7,22 @@ import subprocess
 import sys
 import time
 
+from scripts.command_line import COMMAND_LINE, make_parser, parsed_settings, start_over
+
+parser = make_parser("scripts.run_notebooks", __doc__, trains=True)
+if __name__ == "__main__":
+    arguments = parser.parse_args()  # before nbclient is imported, so that --help answers at once
+
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 
 from gan_utils import PROJECT_FOLDER, atomic_write, duration, short_path
-from scripts.command_line import COMMAND_LINE, make_parser, parsed_settings, start_over
 
 # TensorFlow's own start-up messages, which no setting silences; they say nothing about the notebook.
 TENSORFLOW_LOG = re.compile(
     r"(WARNING: All log messages before absl|[IW]\d{4} \d\d:\d\d:|To enable the following instructions)"
 )
-
-
 RESULTS = (
     "model_progress.gif",
     "loss_graph.png",
@@ -45,11 +43,13 @@ class EchoingClient(NotebookClient):
 
     def process_message(self, message, cell, cell_index):
         content = message["content"]
-        if message["msg_type"] == "update_display_data" and set(content["data"]) == {"text/plain"}:
+        if message["msg_type"] in ("display_data", "update_display_data") and set(content["data"]) == {"text/plain"}:
             now = time.monotonic()
             if content["metadata"].get("last"):
                 echo(content["data"]["text/plain"], end="\n")
-            elif sys.stdout.isatty() or now - self.last_echo > SECONDS_BETWEEN_LINES:
+            elif message["msg_type"] == "update_display_data" and (
+                sys.stdout.isatty() or now - self.last_echo > SECONDS_BETWEEN_LINES
+            ):
                 self.last_echo = now
                 echo(content["data"]["text/plain"])
         return super().process_message(message, cell, cell_index)
@@ -100,12 +100,14 @@ def is_tensorflow_log(output):
     return output.get("name") == "stderr" and all(TENSORFLOW_LOG.match(line) or not line.strip() for line in lines)
 
 
-def main():
-    arguments = make_parser("scripts.run_notebooks", __doc__.splitlines()[0], trains=True).parse_args()
+def main(arguments):
     try:
         settings = parsed_settings(arguments)
     except ValueError as error:
         sys.exit(f"Cannot start: {error}")
+    notebooks = sorted((PROJECT_FOLDER / "notebooks").glob("[0-9]*.ipynb"))
+    if not notebooks:
+        sys.exit(f"Cannot start: no notebooks in {PROJECT_FOLDER / 'notebooks'}. Get the whole project by git clone.")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's C++ messages would fill the terminal
     if arguments.start_over:
         start_over(settings)
@@ -114,7 +116,7 @@ def main():
     # Notebook 3 may archive the run's folder, so the executed notebooks are elsewhere until all of them are done.
     folder, unfinished = settings.run_folder, settings.run_folder.with_name(f"{settings.run_name}-unfinished-notebooks")
     start = time.monotonic()
-    for path in sorted((PROJECT_FOLDER / "notebooks").glob("[0-9]*.ipynb")):
+    for path in notebooks:
         echo(f"{path.name} ...")
         try:
             run_notebook(path, unfinished)
@@ -127,12 +129,14 @@ def main():
                 f"{path.name} was ended: by you, or by the system because memory ran out. The same command continues "
                 "after the last whole epoch."
             )
+    folder.mkdir(parents=True, exist_ok=True)  # nothing is in it yet where notebook 3 is missing
     shutil.rmtree(folder / "notebooks", ignore_errors=True)
     unfinished.rename(folder / "notebooks")
     echo(f"Done in {duration(time.monotonic() - start)}. Results are in {short_path(folder)}:", end="\n")
-    for name in RESULTS:
-        echo(f"  {short_path(folder / name)}", end="\n")
+    for path in (folder / name for name in RESULTS):
+        if path.exists():
+            echo(f"  {short_path(path)}", end="\n")
 
 
 if __name__ == "__main__":
-    main()
+    main(arguments)

@@ -1,7 +1,4 @@
-"""List all runs, archived ones too, with what their settings change and how they came out; or put two side by side.
-
-python -m scripts.runs [FIRST SECOND]
-"""
+"""List all runs, archived ones too, with what their settings change and how they came out; or put two side by side."""
 
 import csv
 import os
@@ -12,7 +9,7 @@ from gan_utils.metrics import METRICS
 from gan_utils.settings import choose_settings
 from scripts.command_line import make_parser, parsed_settings
 
-parser = make_parser("scripts.runs", __doc__.splitlines()[0])
+parser = make_parser("scripts.runs", __doc__)
 parser.add_argument("runs", nargs="*", metavar="RUN", help="two names from the list, to be put side by side")
 
 

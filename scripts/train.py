@@ -1,15 +1,11 @@
-"""Train as notebook 3 does, without the notebook.
-
-python -m scripts.train [--experiment brain|knee] [--profile smoke|quick|full] [--recipe baseline|improved]
-                        [--data FOLDER] [--settings "epochs=100 batch_size=32"]
-"""
+"""Train as notebook 3 does, without the notebook."""
 
 import os
 import sys
 
 from scripts.command_line import make_parser, parsed_settings, start_over
 
-parser = make_parser("scripts.train", __doc__.splitlines()[0], trains=True)
+parser = make_parser("scripts.train", __doc__, trains=True)
 if __name__ == "__main__":
     arguments = parser.parse_args()  # before TensorFlow is imported, so that --help answers at once
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # its C++ messages would fill the terminal

@@ -1,8 +1,6 @@
 """Train on several machines together: start the same command on each of them, only the index differs.
 
 python -m scripts.train_on_several_machines --machines host1:12345,host2:12345 --index 0
-                        [--experiment brain|knee] [--profile smoke|quick|full] [--recipe baseline|improved]
-                        [--data FOLDER] [--settings "epochs=100 batch_size=32"]
 
 They need the same version of this project and the same data; each takes an equal part of every batch. Machine 0 writes
 the run's folder. TF_CONFIG, where it is set, takes the place of --machines and --index.
@@ -17,8 +15,8 @@ from contextlib import nullcontext
 
 from scripts.command_line import make_parser, parsed_settings
 
-parser = make_parser("scripts.train_on_several_machines", __doc__.splitlines()[0])
-parser.add_argument("--machines", help="host:port of each machine, with commas between; default: TF_CONFIG")
+parser = make_parser("scripts.train_on_several_machines", __doc__)
+parser.add_argument("--machines", metavar="HOST:PORT,...", help="of each; default: the environment variable TF_CONFIG")
 parser.add_argument("--index", type=int, help="which of them this one is, counted from 0")
 if __name__ == "__main__":
     arguments = parser.parse_args()  # before TensorFlow is imported, so that --help answers at once
@@ -28,9 +26,9 @@ import keras
 import tensorflow as tf
 
 import prepare
-from gan_utils import data, run_folder
+from gan_utils import counted, data, run_folder
 from gan_utils.callbacks import Diverged
-from gan_utils.fast import list_machines
+from gan_utils.fast import list_machines, read_tf_config
 from gan_utils.gan import GAN, build_gan
 from gan_utils.pair import named_variables
 from scripts.train import fit
@@ -62,6 +60,8 @@ def join_machines(addresses, index):
         ValueError: these do not go together.
     """
     if addresses is None and index is None and os.environ.get("TF_CONFIG"):
+        if not list_machines():
+            raise ValueError("The environment variable TF_CONFIG names no machines: correct or unset it")
         return
     if addresses is None or index is None:
         raise ValueError("--machines and --index belong together")
@@ -71,15 +71,13 @@ def join_machines(addresses, index):
     if wrong := [worker for worker in workers if not re.fullmatch(r".+:\d+", worker)]:
         raise ValueError(f"--machines needs host:port of each machine, such as 10.0.0.1:12345, not '{wrong[0]}'")
     if not 0 <= index < len(workers):
-        raise ValueError(f"--index {index} does not fit {len(workers)} machines: they count from 0")
+        raise ValueError(f"--index {index} does not fit {counted(len(workers), 'machine')}: they count from 0")
     os.environ["TF_CONFIG"] = json.dumps({"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}})
 
 
 def machine_index():
     """The number of this machine among all; machine 0 writes the run's folder."""
-    config = json.loads(os.environ["TF_CONFIG"])
-    chiefs = len(config["cluster"].get("chief", []))
-    return int(config["task"]["index"]) + (chiefs if config["task"]["type"] == "worker" else 0)
+    return read_tf_config()[1]
 
 
 def train_together(settings):
@@ -94,7 +92,7 @@ def train_together(settings):
     with run_folder.training(settings, splits, model) if first else nullcontext((None, 0)) as (folder, epochs_done):
         epochs_done = share_state(strategy, model, epochs_done)
         if not first:
-            print(f"{epochs_done} of {settings.epochs} epochs were done", flush=True)
+            print(f"{epochs_done} of {counted(settings.epochs, 'epoch')} done", flush=True)
         fit(model, settings, splits, folder, epochs_done, options=shared_batches())
     return folder
 

@@ -297,7 +297,7 @@ def test_batches_are_full_scaled_and_the_same_for_the_same_seed():
 
 
 def test_fewer_images_than_a_batch_is_refused():
-    with pytest.raises(ValueError, match="15 training images do not fill a batch of 16"):
+    with pytest.raises(ValueError, match="15 training images cannot fill a batch of 16"):
         training_batches(numbered_images(15), choose_settings("brain", "smoke"))
 
 

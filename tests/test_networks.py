@@ -1,7 +1,13 @@
+import json
+import os
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
 
+from gan_utils import PROJECT_FOLDER
 from gan_utils.data import DATASETS
 from gan_utils.fast import precision
 from gan_utils.networks import (
@@ -176,3 +182,50 @@ def test_layers_that_only_some_discriminators_have():
     plain = kinds()
     assert kinds(minibatch_std=True) - plain == {MinibatchStandardDeviation}
     assert kinds(discriminator_batch_norm=True) - plain == {keras.layers.BatchNormalization}
+
+
+WITH_SETTINGS_OF_OTHERS = """
+import keras
+{before}
+from gan_utils.gan import build_gan
+from gan_utils.settings import choose_settings
+{after}
+model = build_gan(choose_settings("{experiment}", "smoke", precision="float32"))
+print(model.generator.output_shape, {{variable.dtype for variable in model.variables}}, type(model.optimizer).__name__)
+print(keras.backend.backend(), *model.train_on_batch(keras.ops.zeros((16, 32, 32, 1)), return_dict=True))
+"""
+
+
+@pytest.mark.parametrize(
+    ("experiment", "keras_json", "before", "after"),
+    [
+        ("brain", {"image_data_format": "channels_first", "floatx": "float16"}, "", ""),
+        ("knee", {"image_data_format": "channels_first", "floatx": "float64"}, "", ""),
+        ("brain", {}, "keras.config.set_dtype_policy('mixed_float16')", ""),
+        ("brain", {}, "", "keras.config.set_dtype_policy('mixed_float16')"),
+    ],
+)
+def test_keras_settings_for_other_projects_change_nothing(tmp_path, experiment, keras_json, before, after):
+    (tmp_path / "keras.json").write_text(json.dumps(keras_json))
+    code = WITH_SETTINGS_OF_OTHERS.format(experiment=experiment, before=before, after=after)
+    said = run_python(code, KERAS_HOME=str(tmp_path)).stdout.splitlines()
+    assert said[0].startswith("(None, 32, 32, 1) ")
+    assert "float16" not in said[0]
+    assert said[0].endswith(" Adam")
+    assert said[1].startswith("tensorflow ")
+
+
+def test_another_keras_backend_is_not_used_or_named(tmp_path):
+    (tmp_path / "keras.json").write_text('{"backend": "jax"}')
+    code = "import gan_utils, keras; print(keras.backend.backend())"
+    assert run_python(code, KERAS_HOME=str(tmp_path)).stdout == "tensorflow\n"
+    assert run_python(code, KERAS_BACKEND="jax").stdout == "tensorflow\n"
+    keras_on_jax = "keras = types.ModuleType('keras'); keras.config = types.SimpleNamespace(backend=lambda: 'jax')"
+    refused = run_python(f"import sys, types; {keras_on_jax}; sys.modules['keras'] = keras; import gan_utils")
+    assert "Keras was imported with jax. Set the environment variable KERAS_BACKEND to tensorflow" in refused.stderr
+
+
+def run_python(code, **variables):
+    own = {name: value for name, value in os.environ.items() if name != "KERAS_BACKEND"}  # gan_utils has set it
+    variables = {**own, "PYTHONPATH": str(PROJECT_FOLDER), **variables}
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=variables)

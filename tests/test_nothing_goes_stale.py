@@ -172,7 +172,7 @@ def test_ones_own_loss_or_network_is_trained_and_makes_another_run(own, first, s
 
 def test_more_epochs_continue_the_run_and_its_notes_are_right(trained, output):
     trained.choose(**SMALL | {"epochs": 3}, output=str(output))
-    assert "2 of 3 epochs were done" in trained.run(TRAINING).stdout
+    assert "2 of 3 epochs done" in trained.run(TRAINING).stdout
     trained.run_after(TRAINING)
     folder = output / "brain-baseline-smoke"
     notes, history = notes_of(folder), read_history(folder)
@@ -185,7 +185,7 @@ def test_more_epochs_continue_the_run_and_its_notes_are_right(trained, output):
 def test_a_finished_run_says_so_and_shows_its_picture_and_graphs(trained, output):
     files = {path.name: path.read_bytes() for path in (output / "brain-baseline-smoke").iterdir()}
     shown = trained.run(TRAINING)
-    assert "2 of 2 epochs were done: this run is finished. For more, ask for more epochs; to start over" in shown.stdout
+    assert "2 of 2 epochs done: this run is finished. For more, ask for more epochs; to start over" in shown.stdout
     pictures = [shown for shown in shown.outputs if "image/png" in shown.data]
     words = " ".join(str(picture.metadata) for picture in pictures)
     assert "Sixteen generated images after epoch 2" in words
@@ -221,7 +221,7 @@ def test_an_interrupted_run_is_unfinished_and_has_the_generator_of_its_last_whol
     evaluation = learner(4)
     evaluation.run_until("example_output.png")
     notebook.run("more_callbacks = []")
-    assert "1 of 2 epochs were done" in notebook.run(TRAINING).stdout
+    assert "1 of 2 epochs done" in notebook.run(TRAINING).stdout
     assert notes_of(folder)["finished"]
     assert runs_in(output) == ["brain-baseline-smoke"]
 
@@ -244,7 +244,7 @@ def test_moved_data_are_named_in_notebook_4(trained, slices, learner, monkeypatc
     assert "does not exist. Correct DATA" in str(evaluation.run("data.load(settings)", error=ValueError))
     monkeypatch.setenv("GAN_DATA", str(moved))
     evaluation.run("EXPERIMENT = ")
-    assert "2 epochs on real brain slices" in evaluation.run("data.load(settings)").stdout
+    assert "real brain slices, epochs: 2" in evaluation.run("data.load(settings)").stdout
     others = make_oasis_folder(slices.parent / "others", subjects=((1, 2, 10), (402, 403), (442,)))
     monkeypatch.setenv("GAN_DATA", str(others))
     evaluation.run("EXPERIMENT = ")

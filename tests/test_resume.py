@@ -181,10 +181,8 @@ def test_a_finished_run_that_is_asked_for_again_says_so_and_stays_as_it_is(epoch
     assert train(settings_of("brain", "baseline", slices["brain"], tmp_path, epochs=epochs)) == folder
     assert runs_in(tmp_path) == [folder.name]
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == files
-    assert (
-        f"2 of {epochs} epochs were done: this run is finished. For more, ask for more epochs; to start over, rename"
-        in capsys.readouterr().out
-    )
+    finished = "done: this run is finished. For more, ask for more epochs; to start over, rename"
+    assert f"2 of {epochs} epoch{'s' * (epochs > 1)} {finished}" in capsys.readouterr().out
 
 
 def test_a_finished_run_that_is_continued_leaves_a_copy(slices, tmp_path, capsys):
@@ -196,7 +194,7 @@ def test_a_finished_run_that_is_continued_leaves_a_copy(slices, tmp_path, capsys
     train(longer)
     (kept,) = (tmp_path / name for name in runs_in(tmp_path) if name != folder.name)
     said = capsys.readouterr().out
-    assert f"The run of 1 epoch is kept in {kept.name}.\n1 of 2 epochs were done\n" in said
+    assert f"The run of 1 epoch is kept in {kept.name}.\n1 of 2 epochs done\n" in said
     assert (kept / "generator.keras").read_text() == "result of epoch 1"
     assert (folder / "generator.keras").stat().st_size > 1000
     assert not (folder / "results.json").exists()

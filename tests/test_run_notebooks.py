@@ -1,5 +1,7 @@
 """The command behind `make run`."""
 
+import os
+import shutil
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -10,6 +12,7 @@ from nbclient.exceptions import CellExecutionError
 
 from gan_utils import PROJECT_FOLDER, ProgressLine, duration
 from scripts import run_notebooks
+from scripts.command_line import make_parser
 from scripts.run_notebooks import drop_tensorflow_log, echo, run_notebook
 
 
@@ -59,6 +62,7 @@ def test_warnings_are_echoed_at_once_between_the_lines_of_progress(tmp_path, cap
     ]
     said = capsys.readouterr().out.splitlines()
     assert said[:-1] == [
+        "No warnings so far.",
         *("Warning.", "It was begun."),
         "half way",
         *("Warning.", "It was half way."),
@@ -110,6 +114,35 @@ def test_wrong_choice_ends_in_one_clear_line(arguments, expected):
     assert "Traceback" not in run.stderr
     assert expected in run.stderr
     assert len(run.stderr.splitlines()) == 1
+
+
+def test_without_notebooks_nothing_is_said_to_be_done(tmp_path):
+    for package in ("gan_utils", "prepare", "scripts"):
+        shutil.copytree(PROJECT_FOLDER / package, tmp_path / package)
+    variables = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, "-m", "scripts.run_notebooks", "--profile", "smoke"]
+    run = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=variables)
+    assert run.returncode == 1
+    assert (
+        run.stderr == f"Cannot start: no notebooks in {tmp_path / 'notebooks'}. Get the whole project by git clone.\n"
+    )
+    assert not run.stdout
+
+
+def test_only_results_that_are_there_are_listed(tmp_path, monkeypatch, capsys):
+    (tmp_path / "notebooks").mkdir()
+    write_notebook(tmp_path / "notebooks" / "01_a.ipynb", "1 + 1")
+    monkeypatch.setattr(run_notebooks, "PROJECT_FOLDER", tmp_path)
+    folder = tmp_path / "runs" / "brain-baseline-smoke"
+    folder.mkdir(parents=True)
+    (folder / "SSIM.txt").touch()
+    choices = {"experiment": "brain", "profile": "smoke", "recipe": "baseline", "data": ""}
+    for name, value in {**choices, "settings": f"output='{tmp_path / 'runs'}'"}.items():
+        monkeypatch.setenv(f"GAN_{name.upper()}", value)
+    run_notebooks.main(make_parser("scripts.run_notebooks", "", trains=True).parse_args([]))
+    listed = capsys.readouterr().out.split("Results are in ")[1].splitlines()
+    assert listed == [f"{folder}:", f"  {folder / 'SSIM.txt'}"]
+    assert (folder / "notebooks" / "01_a.ipynb").exists()
 
 
 def fail_after_one_of_three():

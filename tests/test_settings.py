@@ -1,4 +1,5 @@
 import dataclasses
+import re
 
 import pytest
 
@@ -6,6 +7,7 @@ from gan_utils import PROJECT_FOLDER, project_path, short_path
 from gan_utils.data import DATASETS, PHANTOMS
 from gan_utils.settings import IMPROVED, Settings, choose_settings, read_changes
 
+CHOSEN_BY_NAME = ("experiment", "profile", "recipe", "data")
 RUNS = [(experiment, profile) for experiment, dataset in DATASETS.items() for profile in dataset.profiles]
 
 
@@ -112,6 +114,10 @@ def test_run_folder_follows_from_the_choices(experiment, profile):
         ({"debug": 1}, "debug takes True or False, not 1"),
         ({"beta_1": "0.5"}, "beta_1 takes a number, not '0.5'"),
         ({"output": 3}, "output takes text, not 3"),
+        ({"output": ""}, "output is empty: name the folder"),
+        ({"output": " "}, "output is empty: name the folder"),
+        ({"output": "~nosuchuser/runs"}, "~nosuchuser/runs: there is no user of this name"),
+        ({"data": "~nosuchuser"}, "~nosuchuser: there is no user of this name"),
         ({"epoch": 3}, "no such setting: epoch"),
         ({"epochs": 0}, "epochs 0"),
         ({"batch_size": 0}, "batch_size 0 is too small: choose 1 or more"),
@@ -150,6 +156,14 @@ def test_run_folder_follows_from_the_choices(experiment, profile):
 def test_wrong_choice_is_refused_by_name(choices, expected):
     with pytest.raises(ValueError, match=expected):
         choose_settings(**choices)
+
+
+@pytest.mark.parametrize("name", [name for name in Settings.__dataclass_fields__ if name not in CHOSEN_BY_NAME])
+@pytest.mark.parametrize("value", [[1], b"1", 1 + 1j])
+def test_wrong_types_are_refused_with_the_type_that_is_wanted(name, value):
+    kinds = "True or False|a whole number|a number|text"
+    with pytest.raises(ValueError, match=rf"^{name} takes ({kinds})( or None)?, not {re.escape(repr(value))}$"):
+        choose_settings(**{name: value})
 
 
 def test_the_ends_of_the_ranges_are_taken():

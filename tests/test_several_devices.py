@@ -181,6 +181,38 @@ def test_machines_are_counted(cluster, machines, monkeypatch):
 
 
 @pytest.mark.parametrize(
+    "config",
+    [
+        "{",
+        "host:1",
+        "[1]",
+        "null",
+        '{"cluster": ["a:1"]}',
+        '{"cluster": {"worker": "a:1"}, "task": {"type": "worker", "index": 0}}',
+        '{"cluster": {"worker": [1]}, "task": {"type": "worker", "index": 0}}',
+        '{"cluster": {"worker": ["a"]}, "task": {"type": "worker", "index": 0}}',
+        '{"cluster": {"worker": ["a:1"]}}',
+        '{"cluster": {"worker": ["a:1"]}, "task": {"index": 0}}',
+        '{"cluster": {"worker": ["a:1"]}, "task": {"type": "boss", "index": 0}}',
+        '{"cluster": {"worker": ["a:1"]}, "task": {"type": ["worker"], "index": 0}}',
+        '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": "first"}}',
+        '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}',
+        '{"cluster": {"worker": ["a:1"]}, "task": 0}',
+    ],
+)
+def test_a_broken_tf_config_is_named(config, monkeypatch):
+    monkeypatch.setenv("TF_CONFIG", config)
+    with pytest.raises(ValueError, match=r"The environment variable TF_CONFIG is broken .*Unset it"):
+        fast.describe_device()
+
+
+@pytest.mark.parametrize("config", ["", "{}", '{"environment": "cloud"}', '{"cluster": {}, "task": {}}'])
+def test_a_tf_config_of_no_machines_is_passed_over(config, monkeypatch):
+    monkeypatch.setenv("TF_CONFIG", config)
+    assert fast.list_machines() == []
+
+
+@pytest.mark.parametrize(
     ("devices", "changes", "message"),
     [
         (3, {}, "3 devices cannot share batches of 16 images evenly"),

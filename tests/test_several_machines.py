@@ -149,7 +149,7 @@ def test_when_a_machine_goes_the_other_says_so_and_training_can_continue(gone, s
     processes = [start_training(start, two_machines, index, tmp_path, f"epochs={done + 1}") for index in (0, 1)]
     for process in processes:
         assert process.wait(timeout=120) == 0, process.said()
-        assert f"{done} of {done + 1} epochs were done" in process.said()
+        assert f"{done} of {done + 1} epochs done" in process.said()
     assert read_history(folder)["epoch"].tolist() == [*range(1, done + 2)]
 
 
@@ -184,6 +184,13 @@ def test_a_tf_config_that_is_there_is_used_as_it_is(monkeypatch):
     assert (list_machines(), machine_index()) == (["a:1", "b:1"], 1)
     with pytest.raises(ValueError, match="TF_CONFIG names the machines already"):
         join_machines("a:1,b:1", 0)
+
+
+@pytest.mark.parametrize("config", ["{", "{}", '{"cluster": {"worker": ["a:1", "b:1"]}}'])
+def test_a_tf_config_that_names_no_machine_is_refused_before_anything_is_waited_for(config, monkeypatch):
+    monkeypatch.setenv("TF_CONFIG", config)
+    with pytest.raises(ValueError, match="TF_CONFIG"):
+        join_machines(None, None)
 
 
 def test_a_lost_machine_is_named(monkeypatch):
