@@ -1,4 +1,4 @@
-# make run     execute notebooks 01-05 in order      make test         ruff, unit tests, all notebooks in smoke
+# make run     execute notebooks 01-05 in order      make test         ruff, unit tests, notebooks in smoke; FAST=1
 # make lab     JupyterLab on the first notebook      make ablation     from baseline to improved, for notebook 05
 # make bench   measure speed beside other code       make notebooks    refresh the committed outputs
 # make samples export images from the trained generator: make samples NUMBER=100 SEED=1
@@ -40,17 +40,19 @@ run: $(INSTALLED)
 lab: $(INSTALLED)
 	$(RUN_PYTHON) -m jupyter lab --ServerApp.root_dir="$(CURDIR)" --LabApp.default_url=/lab/tree/notebooks/01_explore_data.ipynb $(LAB_OPTIONS)
 
-# Where chromium is installed, JupyterLab in it, too; the screenshots are in .pytest_cache/d/screenshots.
+# A process a core. Where chromium is installed, it runs the brains' notebooks in JupyterLab (screenshots are in
+# .pytest_cache/d/screenshots), and nbval only the knees'. FAST=1 leaves out what trains for long, and the notebooks.
+BROWSER := $(shell command -v chromium chromium-browser google-chrome)
 test: $(INSTALLED)
 	$(RUN_PYTHON) -m ruff check .
 	$(RUN_PYTHON) -m ruff format --check .
-	$(RUN_PYTHON) -m pytest tests
+	$(RUN_PYTHON) -m pytest -n logical --maxprocesses 4 --dist loadgroup $(if $(FAST),-m "not slow") tests
 	rm -rf $(VENV)/tested_runs
-	for experiment in brain knee; do \
+	$(if $(FAST),,for experiment in $(if $(BROWSER),,brain) knee; do \
 		GAN_EXPERIMENT=$$experiment GAN_PROFILE=smoke GAN_RECIPE=baseline GAN_DATA=phantoms GAN_SETTINGS= \
 		GAN_OUTPUT=$(VENV)/tested_runs \
 		$(RUN_PYTHON) -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=300 notebooks || exit 1; \
-	done
+	done)
 
 # The same on every machine, only INDEX differs.
 train: $(INSTALLED)

@@ -41,8 +41,8 @@ class Dataset:
     improved: dict = field(default_factory=dict)  # {profile: what it changes in the improved recipe}
 
 
-# Numbers of at most 18 digits fit an int64. The two published systems; what their reports leave open is settled here:
-# knees are padded rather than squashed, and their generator has the report's five blocks with the code's linear output.
+# What the published reports leave open is settled here: knees are padded rather than squashed, and their generator has
+# the report's five blocks with the code's linear output. (Numbers of at most 18 digits fit an int64.)
 # fmt: off
 DATASETS = {
     "brain": Dataset(
@@ -253,9 +253,9 @@ def training_batches(images, settings, epochs_done=0, labels=None):
     def order_of_round(number):
         return tf.random.experimental.stateless_shuffle(tf.range(len(images)), [settings.seed, number])
 
-    numbers = tf.data.Dataset.counter().map(order_of_round).unbatch()
     steps_done = epochs_done * steps_in_epoch(images, settings)
-    batches = numbers.batch(settings.batch_size, drop_remainder=True).skip(steps_done).map(load_batch).prefetch(2)
+    numbers = tf.data.Dataset.counter().map(order_of_round).unbatch().batch(settings.batch_size, drop_remainder=True)
+    batches = numbers.skip(steps_done).map(load_batch).prefetch(2)
     options = tf.data.Options()
     options.autotune.enabled = False  # there is nothing to tune, and the end of training would wait for the tuner
     return batches.with_options(options)
@@ -265,7 +265,6 @@ def steps_in_epoch(images, settings):
     """How many training steps make an epoch: as the settings say, else as many as show every image once."""
     if len(images) < settings.batch_size:
         raise ValueError(
-            f"{counted(len(images), 'training image')} cannot fill a batch of {settings.batch_size}: choose a smaller "
-            "batch_size"
+            f"{counted(len(images), 'training image')} cannot fill a batch of {settings.batch_size}: lower batch_size"
         )
     return settings.steps_per_epoch or len(images) // settings.batch_size

@@ -1,8 +1,7 @@
 """Pairs of networks, two published and one improved: one makes images, the other tells them from real ones.
 
-A generator turns latents, float32 (images, latent_dim), standard normal, into images, float32
-(images, image_size, image_size, 1), -1 (black) to 1 (white). A discriminator turns images into logits, float32
-(images, 1): above 0 means "looks real", below 0 "looks generated". The builders take
+A generator turns standard normal latents, (images, latent_dim), into images, (images, image_size, image_size, 1), -1
+(black) to 1 (white). A discriminator turns images into logits, (images, 1), above 0 for "real". The builders take
 
     image_size           width and height of the images in pixels; for discriminators a multiple of 8
     filters              channels of the layer next to the images
@@ -25,8 +24,8 @@ from gan_utils import DataError
 from gan_utils.settings import count_doublings
 
 # Keys that Keras 3.8 does not know, at their defaults. Others stay in the file: a later Keras may have other defaults.
-NEWER = [("ragged", False), ("renorm", False), ("renorm_momentum", 0.99)]
-NEWER += [(key, None) for key in "renorm_clipping input_axes output_axes output_padding quantization_config".split()]
+NEWER = {"ragged": False, "renorm": False, "renorm_clipping": None, "renorm_momentum": 0.99, "input_axes": None}
+NEWER = (NEWER | {"output_axes": None, "output_padding": None, "quantization_config": None}).items()
 # Other projects may want other ones, by ~/.keras/keras.json or in this process; `Settings.precision` changes the last.
 keras.config.set_image_data_format("channels_last")
 keras.config.set_floatx("float32")

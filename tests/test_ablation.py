@@ -26,6 +26,8 @@ from gan_utils.settings import IMPROVED, choose_settings
 from scripts import ablation as script
 from scripts.ablation import run_ablation, train_for, train_variant
 
+pytestmark = pytest.mark.slow
+
 CASES = [(experiment, profile) for experiment, dataset in DATASETS.items() for profile in dataset.profiles]
 
 

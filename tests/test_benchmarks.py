@@ -9,6 +9,8 @@ from benchmarks.__main__ import BENCHMARKS, write_table
 from benchmarks.side_by_side import compare
 from gan_utils import fast
 
+pytestmark = pytest.mark.slow
+
 
 def test_contestants_take_turns_and_the_table_says_who_was_faster(tmp_path):
     imports = {f"import {package}": ("starting:importing", {"package": package}) for package in ("json", "sys")}

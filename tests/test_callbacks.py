@@ -114,6 +114,7 @@ def test_the_first_the_last_and_every_so_many_epochs_are_evaluated(oasis_folder,
         assert [row["swd"] != "" for row in csv.DictReader(file)] == [epoch in (1, 3, 6, 8) for epoch in range(1, 9)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("experiment", ["brain", "knee"])
 def test_one_slice_a_subject_is_enough(tmp_path, capsys, experiment):
     brains = {"subjects": (range(1, 5), (402,), (441,)), "slices": (0,)}

@@ -13,6 +13,8 @@ from gan_utils import PROJECT_FOLDER
 from gan_utils.networks import build_brain_generator, build_dcgan_generator, build_knee_generator, save_network
 from scripts.export_images import export_images
 
+pytestmark = pytest.mark.slow
+
 GENERATORS = {
     "brain": lambda: build_brain_generator(image_size=32, filters=4, latent_dim=8, generator_input_dim=4),
     "knee": lambda: build_knee_generator(image_size=32, filters=4, latent_dim=8, generator_input_dim=4),

@@ -84,6 +84,7 @@ def recipe_and_its_losses(request):
     return request.param, losses_of_six_steps(request.param)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [
     {"precision": "mixed_bfloat16"}, {"steps_per_execution": 2}, {"jit_compile": True}
 ], ids=str)  # fmt: skip
@@ -127,6 +128,7 @@ def least_squares(real_logits, fake_logits):
     return tf.reduce_mean((real_logits - 1) ** 2) + tf.reduce_mean(fake_logits**2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("updates", UPDATES)
 @pytest.mark.parametrize("pair", ["brain", "knee"])
 @pytest.mark.parametrize("losses", [{}, {"discriminator_loss": least_squares}], ids=["stock loss", "own loss"])
@@ -271,6 +273,7 @@ assert not [name for name in sys.modules if name.startswith("gan_utils")]
 """
 
 
+@pytest.mark.slow
 def test_what_was_sped_up_is_loaded_by_keras_alone(images, tmp_path):
     gan = build_gan(choose_settings("brain", "smoke", batch_size=8))
     fit(gan, images)
@@ -282,6 +285,7 @@ def test_what_was_sped_up_is_loaded_by_keras_alone(images, tmp_path):
     assert ended.returncode == 0, ended.stderr
 
 
+@pytest.mark.slow
 def test_weights_of_the_whole_gan_fit_a_plain_one(images, tmp_path):
     fast_one, plain = speed_up(make_gan("alternating")), make_gan("alternating")
     fit(fast_one, images[:8])
@@ -294,6 +298,7 @@ def test_weights_of_the_whole_gan_fit_a_plain_one(images, tmp_path):
         np.testing.assert_array_equal(np.array(one), np.array(other))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", [keras.optimizers.SGD, keras.optimizers.Adam])
 def test_a_gan_that_is_compiled_anew_still_trains(optimizer, images):
     gan = build_gan(choose_settings("brain", "smoke", batch_size=8))

@@ -53,6 +53,7 @@ def test_losses_have_their_known_values():
     assert float(generator_loss(sure, -sure)) == pytest.approx(20, rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("updates", UPDATES)
 def test_training_moves_every_weight_of_both_networks(batches, updates):
     gan = make_gan(updates)
@@ -202,6 +203,7 @@ def gan_made_by(route, updates, losses):
     return gan
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("updates", UPDATES)
 @pytest.mark.parametrize("swapped", OWN_LOSSES)
 @pytest.mark.parametrize("route", ["GAN", "build_gan", "assigned"])
@@ -281,6 +283,7 @@ def test_history_holds_epoch_means_and_step_callbacks_see_single_steps(batches):
     assert single_steps.std() > 0
 
 
+@pytest.mark.slow
 def test_same_seed_same_run(batches):
     first, second = (fit(make_gan(seed=3), batches, epochs=1).history["generator_loss"] for _ in range(2))
     assert first == pytest.approx(second, rel=1e-4)
@@ -294,6 +297,7 @@ def registered_loss(real_logits, fake_logits):
     return tf.reduce_mean(tf.nn.softplus(real_logits - fake_logits))
 
 
+@pytest.mark.slow
 def test_keras_callbacks_that_users_add_work(batches, tmp_path):
     gan = make_gan()
     history = fit(
@@ -324,6 +328,7 @@ def test_keras_callbacks_that_users_add_work(batches, tmp_path):
             np.testing.assert_array_equal(np.array(one), np.array(other))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["baseline", "improved"])
 @pytest.mark.parametrize("experiment", ["brain", "knee"])
 def test_a_saved_gan_is_loaded_and_trains_on(experiment, recipe, batches, tmp_path):
@@ -373,6 +378,7 @@ def test_one_optimiser_for_both_networks_is_refused():
         make_gan().compile(optimizer, optimizer)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["baseline", "improved"])
 def test_validating_does_not_change_training(recipe, batches):
     settings = choose_settings("brain", "smoke", recipe, batch_size=8)
@@ -417,6 +423,7 @@ WRAPPED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrap", WRAPPED.values(), ids=WRAPPED)
 def test_images_of_another_range_are_refused_with_the_fix(wrap):
     images = np.random.default_rng(0).uniform(-1, 1, (16, 32, 32, 1)).astype(np.float32)
@@ -464,6 +471,7 @@ def conditional_gan(size):
     return gan
 
 
+@pytest.mark.slow
 def test_a_conditional_gan_learns_what_a_level_looks_like():
     """Images are as bright as their level says; nothing else tells the generator."""
     keras.utils.set_random_seed(1)
@@ -505,6 +513,7 @@ def test_penalty_is_the_mean_squared_slope_around_real_images_and_paid_in_due_st
     assert paid == pytest.approx([expected, 0, 0, expected, 0, 0], rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("updates", UPDATES)
 def test_penalty_makes_the_discriminator_flatter(batches, updates):
     slopes = []

@@ -31,6 +31,8 @@ SECONDS_A_NOTEBOOK = 600  # only so that it ends at all where something hangs
 
 pytestmark = [
     pytest.mark.browser,
+    pytest.mark.slow,
+    pytest.mark.xdist_group("lab"),
     pytest.mark.skipif(not CHROMIUM, reason="no chromium: install it, on Debian with 'apt-get install chromium'"),
     pytest.mark.skipif(not shutil.which("make"), reason="no make: JupyterLab is started by 'make lab'"),
 ]
@@ -235,11 +237,23 @@ def test_notebook_runs_and_shows_its_pictures(page, complaints, lab, screenshots
     assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
     assert len(alts) == len([output for output in outputs if {"image/png", "image/gif"} & {*output.get("data", ())}])
     assert all(alts)
+    tags = "nbval-check-output"
+    expected = [
+        texts(cell) for cell in nbformat.read(path, as_version=4).cells if tags in cell.metadata.get("tags", [])
+    ]
+    assert [texts(cell) for cell in cells if tags in cell.metadata.get("tags", [])] == expected
     if path.stem == "03_train":
         check_display_of_training(ran["shown"])
         check_gif(page)
     assert complaints == []
     assert path.read_bytes() == committed
+
+
+def checked_texts(cells):
+    """What the cells show whose output nbval compares."""
+    checked = [cell for cell in cells if "nbval-check-output" in cell.metadata.get("tags", [])]
+    outputs = [output for cell in checked for output in cell.outputs]
+    return [output.get("text") or output.data.get("text/markdown", output.data["text/plain"]) for output in outputs]
 
 
 def check_display_of_training(shown):

@@ -9,6 +9,8 @@ from PIL import Image
 from prepare import knee_phantom
 from prepare.knee_phantom import SLICES_PER_KNEE, paint_knee, write_knee_phantoms
 
+pytestmark = pytest.mark.slow
+
 SIZE = 128
 SHAPE = 114, 130
 

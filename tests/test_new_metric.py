@@ -23,7 +23,7 @@ from scripts.train import train
 FOG = "Fog: the generated images are too bright."
 DARK = "Night: the generated images are too dark."
 
-pytestmark = pytest.mark.usefixtures("close_figures")
+pytestmark = [pytest.mark.usefixtures("close_figures"), pytest.mark.slow]
 
 
 def brightness(images, real):

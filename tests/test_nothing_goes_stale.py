@@ -17,7 +17,7 @@ from gan_utils import read_json
 from gan_utils.pair import STATE
 from gan_utils.run_folder import only_one, read_history
 
-pytestmark = pytest.mark.usefixtures("close_figures")
+pytestmark = [pytest.mark.usefixtures("close_figures"), pytest.mark.slow]
 
 
 class Notebook:

@@ -16,6 +16,8 @@ from gan_utils.settings import choose_settings
 from prepare.brain_phantom import write_brain_phantoms
 from prepare.knee_phantom import write_knee_phantoms
 
+pytestmark = pytest.mark.slow
+
 both = pytest.mark.parametrize("write", [write_brain_phantoms, write_knee_phantoms])
 
 

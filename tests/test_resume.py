@@ -18,6 +18,8 @@ from gan_utils.run_folder import read_history, training
 from gan_utils.settings import choose_settings
 from scripts.train import train
 
+pytestmark = pytest.mark.slow
+
 KILLED_RUN = """
 import os, signal, sys
 import keras, numpy as np

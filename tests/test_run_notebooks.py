@@ -15,6 +15,8 @@ from scripts import run_notebooks
 from scripts.command_line import make_parser
 from scripts.run_notebooks import drop_tensorflow_log, echo, run_notebook
 
+pytestmark = pytest.mark.slow
+
 
 def write_notebook(path, *cells):
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])

@@ -14,6 +14,8 @@ from gan_utils.run_folder import save_results, training
 from gan_utils.settings import choose_settings
 from scripts.train import fit
 
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("runs")]
+
 
 def list_runs(output, *names):
     command = [sys.executable, "-m", "scripts.runs", "--settings", f"output={output}", *names]

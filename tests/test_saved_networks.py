@@ -15,6 +15,8 @@ from gan_utils.networks import build_pair, load_network, save_network
 from gan_utils.settings import choose_settings
 from scripts import export_images
 
+pytestmark = pytest.mark.slow
+
 # The keys that Keras 3.8.0 knows, by what `get_config` of its classes returns; `optional` its InputLayer only takes.
 LAYER = "name trainable dtype "
 WEIGHTS = "use_bias kernel_initializer kernel_regularizer kernel_constraint bias_initializer bias_regularizer "

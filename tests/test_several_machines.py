@@ -21,6 +21,8 @@ from gan_utils.settings import choose_settings
 from scripts.train import train
 from scripts.train_on_several_machines import describe_lost_machine, join_machines, machine_index
 
+pytestmark = pytest.mark.slow
+
 TRAIN_TOGETHER = """
 import sys
 

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import keras
 import numpy as np
+import pytest
 from scipy.ndimage import gaussian_filter
 
 from gan_utils.callbacks import KeepState, training_callbacks
@@ -13,6 +14,8 @@ from gan_utils.gan import build_gan
 from gan_utils.metrics import warnings_of_run
 from gan_utils.run_folder import read_history
 from gan_utils.settings import choose_settings
+
+pytestmark = pytest.mark.slow
 
 # After 240 steps these make heads of many shapes; each run below fails by what it changes.
 HEALTHY = {
