@@ -249,7 +249,9 @@ def checked_texts(cells):
     """What the cells show whose output nbval compares."""
     checked = [cell for cell in cells if "nbval-check-output" in cell.metadata.get("tags", [])]
     outputs = [output for cell in checked for output in cell.outputs]
-    return [output.get("text") or output.data.get("text/markdown", output.data["text/plain"]) for output in outputs]
+    return "".join(
+        output.get("text") or output.data.get("text/markdown", output.data["text/plain"]) for output in outputs
+    )
 
 
 def check_display_of_training(shown):
