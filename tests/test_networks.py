@@ -196,6 +196,7 @@ print(keras.backend.backend(), *model.train_on_batch(keras.ops.zeros((16, 32, 32
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("experiment", "keras_json", "before", "after"),
     [
@@ -215,6 +216,7 @@ def test_keras_settings_for_other_projects_change_nothing(tmp_path, experiment, 
     assert said[1].startswith("tensorflow ")
 
 
+@pytest.mark.slow
 def test_another_keras_backend_is_not_used_or_named(tmp_path):
     (tmp_path / "keras.json").write_text('{"backend": "jax"}')
     code = "import gan_utils, keras; print(keras.backend.backend())"
