@@ -40,13 +40,13 @@ run: $(INSTALLED)
 lab: $(INSTALLED)
 	$(RUN_PYTHON) -m jupyter lab --ServerApp.root_dir="$(CURDIR)" --LabApp.default_url=/lab/tree/notebooks/01_explore_data.ipynb $(LAB_OPTIONS)
 
-# Three processes: each often waits. Where chromium is installed, it runs the brains' notebooks in JupyterLab (screenshots are in
+# In two processes, JOBS=4 in four. Where chromium is installed, it runs the brains' notebooks in JupyterLab (screenshots are in
 # .pytest_cache/d/screenshots), and nbval only the knees'. FAST=1 leaves out what trains for long, and the notebooks.
 BROWSER := $(shell command -v chromium chromium-browser google-chrome)
 test: $(INSTALLED)
 	$(RUN_PYTHON) -m ruff check .
 	$(RUN_PYTHON) -m ruff format --check .
-	$(RUN_PYTHON) -m pytest -n $(or $(JOBS),3) --dist loadgroup $(if $(FAST),-m "not slow") tests
+	TF_NUM_INTRAOP_THREADS=1 $(RUN_PYTHON) -m pytest -n $(or $(JOBS),2) --dist loadgroup $(if $(FAST),-m "not slow") tests
 	rm -rf $(VENV)/tested_runs
 	$(if $(FAST),,for experiment in $(if $(BROWSER),,brain) knee; do \
 		GAN_EXPERIMENT=$$experiment GAN_PROFILE=smoke GAN_RECIPE=baseline GAN_DATA=phantoms GAN_SETTINGS= \

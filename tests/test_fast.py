@@ -112,7 +112,7 @@ def make_gan(updates, pair="brain", dropout=True, **losses):
     for layer in dropout_layers(networks[1]):
         layer.rate = layer.rate if dropout else 0.0
     gan = GAN(*networks, updates, seed=1, **losses)
-    gan.compile(keras.optimizers.Adam(1e-3, beta_1=0.5), keras.optimizers.Adam(1e-3, beta_1=0.9))
+    gan.compile(keras.optimizers.Adam(1e-3, beta_1=0.5), keras.optimizers.Adam(1e-3, beta_1=0.9), run_eagerly=True)
     return gan
 
 

@@ -30,7 +30,7 @@ def small_networks():
 def make_gan(updates="simultaneous", seed=1):
     keras.utils.set_random_seed(seed)
     gan = GAN(*small_networks(), updates, seed=seed)
-    gan.compile(keras.optimizers.Adam(1e-3), keras.optimizers.Adam(1e-3))
+    gan.compile(keras.optimizers.Adam(1e-3), keras.optimizers.Adam(1e-3), run_eagerly=True)  # a graph takes longer
     return gan
 
 
@@ -196,7 +196,7 @@ def gan_made_by(route, updates, losses):
         gan = GAN(*build_pair(settings), updates, seed=settings.seed, **losses)
     else:
         gan = build_gan(settings, **(losses if route == "build_gan" else {}))
-    gan.compile(keras.optimizers.SGD(RATE), keras.optimizers.SGD(RATE))
+    gan.compile(keras.optimizers.SGD(RATE), keras.optimizers.SGD(RATE), run_eagerly=True)
     if route == "assigned":
         for name, loss in losses.items():
             setattr(gan, name, loss)
@@ -534,7 +534,7 @@ def test_averaged_generator_follows_slowly(batches):
     """And in the first steps less slowly, so that the untrained weights are soon forgotten."""
     keras.utils.set_random_seed(1)
     gan = GAN(*small_networks(), ema_decay=0.3, seed=1)
-    gan.compile(keras.optimizers.Adam(1e-2), keras.optimizers.Adam(1e-2))
+    gan.compile(keras.optimizers.Adam(1e-2), keras.optimizers.Adam(1e-2), run_eagerly=True)
     expected = weights(gan.generator)
     for decay in (2 / 11, 3 / 12, 0.3, 0.3):
         fit(gan, batches.take(1), epochs=1)
