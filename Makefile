@@ -46,7 +46,7 @@ BROWSER := $(shell command -v chromium chromium-browser google-chrome)
 test: $(INSTALLED)
 	$(RUN_PYTHON) -m ruff check .
 	$(RUN_PYTHON) -m ruff format --check .
-	TF_NUM_INTRAOP_THREADS=1 $(RUN_PYTHON) -m pytest -n $(or $(JOBS),2) --dist loadgroup $(if $(FAST),-m "not slow") tests
+	TF_NUM_INTRAOP_THREADS=1 $(RUN_PYTHON) -m pytest -n $(or $(JOBS),2) --dist loadfile $(if $(FAST),-m "not slow") tests
 	rm -rf $(VENV)/tested_runs
 	$(if $(FAST),,for experiment in $(if $(BROWSER),,brain) knee; do \
 		GAN_EXPERIMENT=$$experiment GAN_PROFILE=smoke GAN_RECIPE=baseline GAN_DATA=phantoms GAN_SETTINGS= \

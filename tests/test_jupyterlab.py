@@ -32,7 +32,6 @@ SECONDS_A_NOTEBOOK = 600  # only so that it ends at all where something hangs
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.slow,
-    pytest.mark.xdist_group("lab"),
     pytest.mark.skipif(not CHROMIUM, reason="no chromium: install it, on Debian with 'apt-get install chromium'"),
     pytest.mark.skipif(not shutil.which("make"), reason="no make: JupyterLab is started by 'make lab'"),
 ]

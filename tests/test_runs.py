@@ -14,7 +14,7 @@ from gan_utils.run_folder import save_results, training
 from gan_utils.settings import choose_settings
 from scripts.train import fit
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("runs")]
+pytestmark = pytest.mark.slow
 
 
 def list_runs(output, *names):

@@ -13,7 +13,7 @@ from gan_utils import fast
 from gan_utils.gan import build_gan
 from gan_utils.settings import choose_settings
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("several_devices")]
+pytestmark = pytest.mark.slow
 
 CASES = {
     "alternating": ("knee", "baseline", {"r1_gamma": 10.0, "r1_interval": 2}),
