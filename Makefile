@@ -31,7 +31,7 @@ export KERAS_BACKEND := tensorflow
 # TensorFlow's C++ messages would hide the output; 0 shows them all.
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: run lab test train runs samples slices ablation notebooks bench clean help
+.PHONY: run lab test test-units test-notebooks train runs samples slices ablation notebooks bench clean help
 
 run: $(INSTALLED)
 	@$(RUN_PYTHON) -m scripts.run_notebooks $(if $(START_OVER),--start-over)
@@ -46,13 +46,18 @@ BROWSER := $(shell command -v chromium chromium-browser google-chrome)
 test: $(INSTALLED)
 	$(RUN_PYTHON) -m ruff check .
 	$(RUN_PYTHON) -m ruff format --check .
+	@$(MAKE) --no-print-directory --jobs --output-sync test-units $(if $(FAST),,test-notebooks)
+
+test-units:
 	TF_NUM_INTRAOP_THREADS=1 $(RUN_PYTHON) -m pytest -n $(or $(JOBS),2) --dist loadfile $(if $(FAST),-m "not slow") tests
+
+test-notebooks:
 	rm -rf $(VENV)/tested_runs
-	$(if $(FAST),,for experiment in $(if $(BROWSER),,brain) knee; do \
+	for experiment in $(if $(BROWSER),,brain) knee; do \
 		GAN_EXPERIMENT=$$experiment GAN_PROFILE=smoke GAN_RECIPE=baseline GAN_DATA=phantoms GAN_SETTINGS= \
 		GAN_OUTPUT=$(VENV)/tested_runs \
 		$(RUN_PYTHON) -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=300 notebooks || exit 1; \
-	done)
+	done
 
 # The same on every machine, only INDEX differs.
 train: $(INSTALLED)

@@ -184,6 +184,7 @@ def test_layers_that_only_some_discriminators_have():
     assert kinds(discriminator_batch_norm=True) - plain == {keras.layers.BatchNormalization}
 
 
+POLICY = "keras.config.set_dtype_policy('mixed_float16')"
 WITH_SETTINGS_OF_OTHERS = """
 import keras
 {before}
@@ -200,10 +201,8 @@ print(keras.backend.backend(), *model.train_on_batch(keras.ops.zeros((16, 32, 32
 @pytest.mark.parametrize(
     ("experiment", "keras_json", "before", "after"),
     [
-        ("brain", {"image_data_format": "channels_first", "floatx": "float16"}, "", ""),
-        ("knee", {"image_data_format": "channels_first", "floatx": "float64"}, "", ""),
-        ("brain", {}, "keras.config.set_dtype_policy('mixed_float16')", ""),
-        ("brain", {}, "", "keras.config.set_dtype_policy('mixed_float16')"),
+        ("brain", {"image_data_format": "channels_first", "floatx": "float16"}, "", POLICY),
+        ("knee", {"image_data_format": "channels_first", "floatx": "float64"}, POLICY, ""),
     ],
 )
 def test_keras_settings_for_other_projects_change_nothing(tmp_path, experiment, keras_json, before, after):
