@@ -46,17 +46,19 @@ BROWSER := $(shell command -v chromium chromium-browser google-chrome)
 test: $(INSTALLED)
 	$(RUN_PYTHON) -m ruff check .
 	$(RUN_PYTHON) -m ruff format --check .
-	@$(MAKE) --no-print-directory --jobs --output-sync test-units $(if $(FAST),,test-notebooks)
+	@$(MAKE) --no-print-directory --jobs test-units $(if $(FAST),,test-notebooks)
 
 test-units:
 	TF_NUM_INTRAOP_THREADS=1 $(RUN_PYTHON) -m pytest -n $(or $(JOBS),2) --dist loadfile $(if $(FAST),-m "not slow") tests
 
+# Beside the unit tests: it says how it ended, and all it has to say where it failed.
 test-notebooks:
-	rm -rf $(VENV)/tested_runs
-	for experiment in $(if $(BROWSER),,brain) knee; do \
+	@rm -rf $(VENV)/tested_runs
+	@for experiment in $(if $(BROWSER),,brain) knee; do \
 		GAN_EXPERIMENT=$$experiment GAN_PROFILE=smoke GAN_RECIPE=baseline GAN_DATA=phantoms GAN_SETTINGS= \
-		GAN_OUTPUT=$(VENV)/tested_runs \
-		$(RUN_PYTHON) -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=300 notebooks || exit 1; \
+		GAN_OUTPUT=$(VENV)/tested_runs $(RUN_PYTHON) -m pytest --nbval-lax --nbval-current-env \
+		--nbval-cell-timeout=300 notebooks > $(VENV)/nbval.txt 2>&1 || { cat $(VENV)/nbval.txt; exit 1; }; \
+		echo; echo "Notebooks of $$experiment: $$(tail -n 1 $(VENV)/nbval.txt)"; \
 	done
 
 # The same on every machine, only INDEX differs.
