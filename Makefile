@@ -1,4 +1,4 @@
-# make run     execute notebooks 01-05 in order      make test         ruff, unit tests, notebooks in smoke; FAST=1
+# make run     execute notebooks 01-05 in order      make test         ruff, unit tests, notebooks in smoke; FAST=1: only quick tests
 # make lab     JupyterLab on the first notebook      make ablation     from baseline to improved, for notebook 05
 # make bench   measure speed beside other code       make notebooks    refresh the committed outputs
 # make samples export images from the trained generator: make samples NUMBER=100 SEED=1

@@ -78,8 +78,8 @@ def load_network(path):
     """The network in a .keras file, or `DataError` where it is missing, broken or of another version of Keras."""
     try:
         return keras.models.load_model(path, compile=False)
-    except Exception as error:  # of any kind
-        fault = "It is missing, broken or no .keras file: copy it there again, or train again."
+    except Exception as error:
+        fault = f"It is missing or broken, or needs layers that are not defined here ({str(error)[:200]})."
         with suppress(OSError, ValueError, KeyError, zipfile.BadZipFile), zipfile.ZipFile(path) as saved:
             version = json.loads(saved.read("metadata.json"))["keras_version"]
             if version != keras.__version__:

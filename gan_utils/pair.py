@@ -60,6 +60,8 @@ class NetworkPair(keras.Model):
         self.discriminator_optimizer.build(self.discriminator.trainable_variables)
 
     def get_compile_config(self):
+        if not self.compiled:
+            return None
         optimizers = {name: keras.saving.serialize_keras_object(getattr(self, name)) for name in OPTIMIZERS}
         return {**optimizers, "jit_compile": self.jit_compile, "steps_per_execution": self.steps_per_execution}
 
@@ -210,7 +212,7 @@ def describe_model(model):
     described |= {name: code_of(getattr(model, name)) for name in PARTS[2:]}
     for name in OPTIMIZERS:
         optimizer = getattr(model, name)
-        described[name] = [type(optimizer).__name__, to_json(without_names(optimizer.get_config()))]
+        described[name] = [type(optimizer).__name__, json.dumps(without_names(optimizer.get_config()), default=str)]
     ours = type(model).__module__.startswith("gan_utils")
     return {**described, "class": ["GAN"] if ours else code_of(type(model))}
 
@@ -221,13 +223,14 @@ def describe_network(network):
     except (NotImplementedError, KeyError):  # a subclass that is not made of a plan of layers
         return [*code_of(type(network)), str([tuple(weight.shape) for weight in network.weights])]
     numbers = {layer.name: f"layer {number}" for number, layer in enumerate(network.layers)}
-    return [to_json(without_names(entry, numbers)) for entry in entries]
+    return [json.dumps(without_names(entry, numbers), default=str) for entry in entries]
 
 
 def without_names(config, numbers=()):
     """A configuration without what differs between two networks that are built alike, or between versions of Keras."""
     if isinstance(config, dict):
-        dropped = ("name", "dtype", "build_config", "shared_object_id", "module", "registered_name")
+        # "synchronized" follows from the number of devices.
+        dropped = ("name", "dtype", "build_config", "shared_object_id", "module", "registered_name", "synchronized")
         kept = {key: without_names(value, numbers) for key, value in config.items() if key not in dropped}
         return {key: value for key, value in kept.items() if value is not None}
     if isinstance(config, list | tuple):
@@ -235,19 +238,18 @@ def without_names(config, numbers=()):
     return numbers.get(config, config) if numbers and isinstance(config, str) else config
 
 
-def to_json(config):
-    return json.dumps(config, default=str, sort_keys=True)
-
-
 def code_of(thing, seen=()):
     """The code of a function or class as lines, with the numbers and functions of the same module that it uses."""
+    thing = getattr(thing, "python_function", thing)  # of a tf.function
     if thing in seen:
         return []
     seen = (*seen, thing)
     if isinstance(thing, functools.partial):
         return [*code_of(thing.func, seen), f"{thing.args} {thing.keywords}"]
     if isinstance(thing, type):
-        return [line for each in vars(thing).values() if inspect.isfunction(each) for line in code_of(each, seen)]
+        plain = [f"{name} = {value!r}" for name, value in vars(thing).items() if name[0] != "_" and is_plain(value)]
+        methods = [each for each in vars(thing).values() if inspect.isfunction(each)]
+        return plain + [line for each in methods for line in code_of(each, seen)]
     if not inspect.isroutine(thing):  # an object that can be called
         values = {name: value for name, value in vars(thing).items() if is_plain(value)}
         return [*code_of(type(thing), seen), str(values)]
@@ -265,4 +267,4 @@ def code_of(thing, seen=()):
 
 
 def is_plain(value):
-    return isinstance(value, str | int | float | tuple | type(None))
+    return isinstance(value, str | int | float | tuple | None)

@@ -19,6 +19,7 @@ from gan_utils.pair import describe_model, epochs_done, restore_state
 from gan_utils.settings import Settings
 
 PACKAGES = ("tensorflow", "keras", "numpy", "scikit-image", "matplotlib", "imageio", "nilearn")
+SUBJECTS = ("slices", "people", "held_out")  # of the notes on data, what tells one set of subjects from another
 FINISHED = (
     ": this run is finished. For more, ask for more epochs; to start over, rename or delete its folder, or choose "
     "another seed or output"
@@ -101,7 +102,7 @@ def start_run(settings, splits, model):
             print(f"{short_path(folder)} held another run ({'; '.join(changed)}). It is kept in {kept}.")
             print(f"To continue that one, name it {folder.name} again, and choose what it had.")
         elif done:
-            check_same_data(folder, splits, ("slices", "people", "held_out"))
+            check_same_data(folder, splits, SUBJECTS)
             if done >= settings.epochs:
                 return folder
             notes = continue_run(folder, before, notes, done)
@@ -127,6 +128,9 @@ def what_changed(before, now):
     """In words, what makes two runs' notes those of different runs: settings, networks, losses or optimisers."""
     free = "epochs", "output", "data"  # a run may be prolonged, and other subjects are noticed when they are loaded
     changed = differences(before.get("settings", {}), now["settings"], free)
+    data, data_now = before.get("data", {}), now["data"]
+    if data.get("folder") != data_now["folder"] and any(data.get(name) != data_now[name] for name in SUBJECTS):
+        changed.append(f"data were {data.get('folder')}, are {data_now['folder']}")  # the same ones may have moved
     if "model" not in before:
         return [*changed, "made by another version of gan_utils"]
     parts = {**before["model"], **now["model"]}  # which follow where settings have changed

@@ -59,10 +59,11 @@ def values_of(field):
 
 def start_over(settings):
     """Rename the run that is there, if any, so that training starts anew."""
-    from gan_utils.run_folder import archive  # here, because it imports TensorFlow
+    from gan_utils.run_folder import archive, only_one  # here, because it imports TensorFlow
 
-    if (settings.run_folder / "run.json").exists():
-        print(f"The earlier run is kept in {archive(settings.run_folder).name}.", flush=True)
+    with only_one(settings.run_folder):
+        if (settings.run_folder / "run.json").exists():
+            print(f"The earlier run is kept in {archive(settings.run_folder).name}.", flush=True)
 
 
 def parsed_settings(arguments):

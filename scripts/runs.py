@@ -6,10 +6,10 @@ import sys
 
 from gan_utils import PROJECT_FOLDER, DataError, project_path, read_json, short_path
 from gan_utils.metrics import METRICS
-from gan_utils.settings import choose_settings
-from scripts.command_line import make_parser, parsed_settings
+from gan_utils.settings import choose_settings, read_changes
+from scripts.command_line import make_parser
 
-parser = make_parser("scripts.runs", __doc__)
+parser = make_parser("scripts.runs", __doc__, without=["experiment", "profile", "recipe", "data"])
 parser.add_argument("runs", nargs="*", metavar="RUN", help="two names from the list, to be put side by side")
 
 
@@ -17,7 +17,7 @@ def main(arguments):
     if len(arguments.runs) not in (0, 2):
         sys.exit("Name two runs to put side by side, or none to list them all.")
     try:
-        output = project_path(parsed_settings(arguments).output)
+        output = project_path(output_of(arguments))
         listed = sorted(path.parent for path in output.glob("*/run.json"))
         folders = [output / name for name in arguments.runs] or listed
         rows = [describe(folder) for folder in folders if not folder.name.startswith("ablation-")]
@@ -29,6 +29,10 @@ def main(arguments):
             print(f"From the same latents, the first run on top: {short_path(put_side_by_side(*folders))}")
     except (ValueError, OSError) as error:
         sys.exit(f"Cannot show runs: {error}")
+
+
+def output_of(arguments):
+    return choose_settings(**read_changes(arguments.settings)).output
 
 
 def describe(folder):
@@ -88,7 +92,8 @@ def put_side_by_side(first, second):
     from gan_utils.plots import show_images
     from gan_utils.run_folder import what_changed
 
-    print("Between them:", "; ".join(what_changed(*(read_json(folder / "run.json") for folder in (first, second)))))
+    changed = what_changed(*(read_json(folder / "run.json") for folder in (first, second)))
+    print("Between them:", "; ".join(changed) or "epochs at most")
     generators = [load_network(folder / "generator.keras") for folder in (first, second)]
     lengths = [generator.input_shape[-1] for generator in generators]
     latents = np.random.default_rng(1).standard_normal((8, max(lengths)), dtype=np.float32)

@@ -14,6 +14,7 @@ from gan_utils.networks import (
     build_pair,
     translated,
 )
+from gan_utils.pair import describe_model
 from gan_utils.settings import UPDATES, choose_settings
 
 
@@ -369,6 +370,52 @@ def test_a_clone_is_untrained_and_trains_by_itself(batches):
     fit(clone, batches, epochs=1)
     for one, other in zip(weights(gan), before, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_a_gan_that_was_never_compiled_is_saved_and_loaded(tmp_path):
+    GAN(*small_networks()).save(tmp_path / "gan.keras")
+    assert not keras.models.load_model(tmp_path / "gan.keras").compiled
+
+
+# ---- What tells one model from another -----------------------------------------------------------------------------
+
+TARGET = 1.0
+
+
+def aiming(real_logits, fake_logits):
+    return tf.reduce_mean((fake_logits - TARGET) ** 2)
+
+
+def aiming_at(target):
+    return lambda real_logits, fake_logits: tf.reduce_mean((fake_logits - target) ** 2)
+
+
+def described(pair=None, **losses):
+    gan = GAN(*(pair or small_networks()), **losses)
+    gan.compile("adam", "adam")
+    return describe_model(gan)
+
+
+def test_models_that_are_built_alike_are_described_alike(monkeypatch):
+    assert described() == described()
+    one = described()
+    monkeypatch.setattr(tf.distribute.get_strategy().__class__, "num_replicas_in_sync", 2)  # BatchNorm is synchronised
+    assert described() == one
+
+
+def test_every_other_network_loss_or_optimiser_is_described_otherwise(monkeypatch):
+    stock = described()
+    assert described((build_brain_generator(32, 4, generator_input_dim=8), small_networks()[1])) != stock
+    mine = described(generator_loss=aiming)
+    assert mine["generator_loss"] != stock["generator_loss"]
+    in_graph = described(generator_loss=tf.function(aiming))
+    assert "fake_logits - TARGET" in str(in_graph["generator_loss"])
+    monkeypatch.setattr("test_gan.TARGET", 2.0)
+    assert described(generator_loss=aiming) != mine
+    assert described(generator_loss=tf.function(aiming)) != in_graph
+    one, same, other = (described(generator_loss=aiming_at(target)) for target in (1, 1, 2))
+    assert one == same
+    assert one != other
 
 
 def test_one_optimiser_for_both_networks_is_refused():

@@ -251,6 +251,20 @@ def test_moved_data_are_named_in_notebook_4(trained, slices, learner, monkeypatc
     assert "has changed since" in str(evaluation.run("data.load(settings)", error=ValueError))
 
 
+def test_other_data_are_trained_in_a_fresh_folder_and_moved_ones_continue(
+    trained, slices, learner, output, monkeypatch
+):
+    source = trained.cells[trained.place("EXPERIMENT = ")]
+    line = next(line for line in source.splitlines() if line.startswith("DATA"))
+    moved = slices.rename(slices.parent / "moved")
+    others = make_oasis_folder(slices.parent / "others", subjects=((1, 2, 10), (402, 403), (442,)))
+    for folder, said in ((moved, "this run is finished"), (others, "held another run (data were ")):
+        trained.run(source.replace(line, f"DATA = {str(folder)!r}"))
+        trained.run("data.load(settings)")
+        assert said in trained.run(TRAINING).stdout
+    assert len(runs_in(output)) == 2
+
+
 HOLDER = """
 import sys, time
 from gan_utils.run_folder import only_one

@@ -129,11 +129,11 @@ def without_metadata(path):
 
 UNUSABLE = [
     (of_a_later_keras, "Keras 99.1.0 wrote it: pip install keras==99.1.0"),
-    (without_metadata, "missing, broken or no .keras file"),
-    (lambda path: path.write_text("no zip"), "missing, broken or no .keras file"),
-    (lambda path: path.write_bytes(path.read_bytes()[:-1000]), "missing, broken or no .keras file"),
-    (lambda path: path.write_bytes(path.read_bytes().replace(b"HDF", b"XYZ", 1)), "missing, broken or no .keras file"),
-    (lambda path: path.unlink(), "missing, broken or no .keras file"),
+    (without_metadata, "missing or broken"),
+    (lambda path: path.write_text("no zip"), "missing or broken"),
+    (lambda path: path.write_bytes(path.read_bytes()[:-1000]), "missing or broken"),
+    (lambda path: path.write_bytes(path.read_bytes().replace(b"HDF", b"XYZ", 1)), "missing or broken"),
+    (lambda path: path.unlink(), "missing or broken"),
 ]
 
 
