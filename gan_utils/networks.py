@@ -79,7 +79,7 @@ def load_network(path):
     try:
         return keras.models.load_model(path, compile=False)
     except Exception as error:
-        fault = f"It is missing or broken, or needs layers that are not defined here ({str(error)[:200]})."
+        fault = f"It is missing or broken: copy it, or train again; or a layer is not defined here ({str(error)[:99]})."
         with suppress(OSError, ValueError, KeyError, zipfile.BadZipFile), zipfile.ZipFile(path) as saved:
             version = json.loads(saved.read("metadata.json"))["keras_version"]
             if version != keras.__version__:
