@@ -42,7 +42,7 @@ lab: $(INSTALLED)
 
 # In two processes, JOBS=4 in four. Where chromium is installed, it runs the brains' notebooks in JupyterLab (screenshots are in
 # .pytest_cache/d/screenshots), and nbval only the knees'. FAST=1 leaves out what trains for long, and the notebooks.
-BROWSER := $(shell command -v chromium chromium-browser google-chrome)
+BROWSER = $(shell command -v chromium chromium-browser google-chrome)
 test: $(INSTALLED)
 	$(RUN_PYTHON) -m ruff check .
 	$(RUN_PYTHON) -m ruff format --check .

@@ -114,17 +114,19 @@ def go_on():
 @contextmanager
 def write_rows(table):
     """`atomic_write` in training: while a spreadsheet has the table open, its newest rows stay beside it."""
-    beside = table.with_stem(f"{table.stem}_new")
     with go_on():
-        with atomic_write(beside) as unfinished:
+        with atomic_write(new_rows(table)) as unfinished:
             yield unfinished
-        replace(table, beside)
+        replace(table, new_rows(table))
 
 
 def newest(table):
     """Where `write_rows` left the newest rows: in the table itself, unless another program had it open."""
-    beside = table.with_stem(f"{table.stem}_new")
-    return beside if beside.exists() else table
+    return new_rows(table) if new_rows(table).exists() else table
+
+
+def new_rows(table):
+    return table.with_stem(f"{table.stem}_new")
 
 
 def check_writable(folder, choice="output"):

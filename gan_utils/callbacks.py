@@ -253,13 +253,15 @@ class ShowProgress(keras.callbacks.Callback):
 
     def show_epoch(self, history, graphs=True):
         """The pictures of the last epoch, and the graphs up to it, in a notebook."""
+        if not get_ipython():
+            return
         epoch = int(history["epoch"][-1])
         path, words = epoch_image_path(self.folder, epoch), f"Sixteen generated images after epoch {epoch}"
-        if get_ipython() and path.exists():
+        if path.exists():
             self.picture = show_in_place(self.picture, show_picture(path, alt=words))
-        if get_ipython() and graphs:
-            graphs = show_figure(plot_history(history), alt=HISTORY_IN_WORDS)
-            self.graphs = show_in_place(self.graphs, graphs)
+        if graphs:
+            figure = show_figure(plot_history(history), alt=HISTORY_IN_WORDS)
+            self.graphs = show_in_place(self.graphs, figure)
 
     def on_train_end(self, logs=None):
         if self.epochs_done:

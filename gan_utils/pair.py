@@ -16,7 +16,7 @@ import numpy as np
 
 from gan_utils import DataError, atomic_write, short_path
 
-PARTS = ("generator", "discriminator", "generator_loss", "discriminator_loss")
+NETWORKS, LOSSES = ("generator", "discriminator"), ("generator_loss", "discriminator_loss")
 OPTIMIZERS = ("generator_optimizer", "discriminator_optimizer")
 RANDOM = ("random", "validation_random")
 STATE = "state.npz"
@@ -35,7 +35,7 @@ class NetworkPair(keras.Model):
         self.generator, self.discriminator = generator, discriminator
         self.generator_loss, self.discriminator_loss = generator_loss, discriminator_loss
         # "loss" is there for callbacks that watch it by this name, such as keras.callbacks.TerminateOnNaN.
-        self.loss_means = {name: keras.metrics.Mean(name=name) for name in (*PARTS[2:], "loss")}
+        self.loss_means = {name: keras.metrics.Mean(name=name) for name in (*LOSSES, "loss")}
 
     @property
     def metrics(self):
@@ -70,12 +70,12 @@ class NetworkPair(keras.Model):
         self.compile(**optimizers, **config)
 
     def get_config(self):
-        parts = {name: keras.saving.serialize_keras_object(getattr(self, name)) for name in PARTS}
+        parts = {name: keras.saving.serialize_keras_object(getattr(self, name)) for name in (*NETWORKS, *LOSSES)}
         return {"name": self.name, **parts}
 
     @classmethod
     def from_config(cls, config):
-        parts = {name: keras.saving.deserialize_keras_object(config[name]) for name in PARTS}
+        parts = {name: keras.saving.deserialize_keras_object(config[name]) for name in (*NETWORKS, *LOSSES)}
         return cls(**config | parts)
 
     def save_own_variables(self, store):
@@ -208,8 +208,8 @@ def describe_model(model):
 
     Networks by their layers, optimisers by their arguments, losses and a class of one's own by their code.
     """
-    described = {name: describe_network(getattr(model, name)) for name in PARTS[:2]}
-    described |= {name: code_of(getattr(model, name)) for name in PARTS[2:]}
+    described = {name: describe_network(getattr(model, name)) for name in NETWORKS}
+    described |= {name: code_of(getattr(model, name)) for name in LOSSES}
     for name in OPTIMIZERS:
         optimizer = getattr(model, name)
         described[name] = [type(optimizer).__name__, json.dumps(without_names(optimizer.get_config()), default=str)]

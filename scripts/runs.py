@@ -4,7 +4,7 @@ import csv
 import os
 import sys
 
-from gan_utils import PROJECT_FOLDER, DataError, project_path, read_json, short_path
+from gan_utils import PROJECT_FOLDER, DataError, newest, project_path, read_json, short_path
 from gan_utils.metrics import METRICS
 from gan_utils.settings import choose_settings, read_changes
 from scripts.command_line import make_parser
@@ -66,8 +66,8 @@ def changes_to_preset(notes):
 def metrics_of(folder):
     """{metric: text} of notebook 4, or else of the last epoch that was evaluated, with a ~ before it."""
     found = dict.fromkeys(METRICS, "")
-    if (folder / "history.csv").exists():
-        with open(folder / "history.csv", newline="", encoding="utf-8") as file:
+    if (history := newest(folder / "history.csv")).exists():
+        with open(history, newline="", encoding="utf-8") as file:
             for row in csv.DictReader(file):
                 found |= {name: f"~{float(row[name]):.3g}" for name in METRICS if row.get(name)}
     if (folder / "results.json").exists():
