@@ -6,6 +6,7 @@ They need the same version of this project and the same data; each takes an equa
 the run's folder. TF_CONFIG, where it is set, takes the place of --machines and --index.
 """
 
+import gc
 import json
 import os
 import re
@@ -39,14 +40,18 @@ def main(arguments):
         settings = parsed_settings(arguments)
         join_machines(arguments.machines, arguments.index)
         train_together(settings)
+        return
     except (ValueError, Diverged, OSError) as error:  # DataError is a ValueError
-        sys.exit(f"\nCannot train: {error}")
+        message = f"Cannot train: {error}"
     except KeyboardInterrupt:
-        sys.exit("\nStopped; the same commands continue after the last whole epoch.")
+        message = "Stopped; the same commands continue after the last whole epoch."
     except tf.errors.OpError as error:
         if "Collective ops is aborted" not in str(error):
             raise
-        sys.exit(f"\n{describe_lost_machine(str(error))}")
+        message = describe_lost_machine(str(error))
+    # Out here nothing holds the strategy any more; what is left of its threads at exit would have the last word.
+    gc.collect()
+    sys.exit(f"\n{message}")
 
 
 def join_machines(addresses, index):
