@@ -1,4 +1,4 @@
-"""From the baseline to the improved recipe: variants as lists of changed settings, and how they compare.
+"""What each part of the improved recipe is good for: trainings that lack one part, and three that are made to fail.
 
 `make ablation` (scripts/ablation.py) trains them; notebooks/05_improve_the_gan.ipynb reads the results.
 """
@@ -9,46 +9,27 @@ from typing import NamedTuple
 
 from gan_utils import PROJECT_FOLDER, plots, project_path, read_json, short_path
 from gan_utils.metrics import METRICS
-from gan_utils.settings import RECIPES, Settings, choose_settings
+from gan_utils.settings import Settings, choose_settings
 
 RESULTS = "results.json"
-# What changes together, in this order; what the two recipes have in common is left out.
-GROUPS = {
-    "networks": ("networks", "filters"),
-    "first feature maps": ("generator_input_dim",),
-    "kernel size": ("kernel_size",),
-    "initial weights": ("initial_weights",),
-    "optimisers": (
-        "generator_learning_rate",
-        "discriminator_learning_rate",
-        "beta_1",
-        "updates",
-        "batch_size",
-        "latent_dim",
-    ),
-    "batch normalisation": ("discriminator_batch_norm",),
-    "R1 penalty": ("r1_gamma", "r1_interval"),
-    "minibatch standard deviation": ("minibatch_std",),
-    "translation": ("translation",),
-    "averaged generator": ("ema_decay",),
+# {part of the improved recipe: how to do without}; add a row, and `make ablation` trains one more variant.
+PARTS = {
+    "relativistic losses": {"loss": "cross_entropy"},
+    "gradient penalties": {"penalty_weight": 0.0},
+    "minibatch standard deviation": {"minibatch_std": False},
+    "translation": {"translation": 0.0},
+    "averaged generator": {"ema_decay": 0.0},
 }
-LENGTH = ("epochs", "steps_per_epoch")  # without effect here, where the clock says when training ends
-WITHOUT_HELP = {
-    "discriminator_batch_norm": False,
-    "r1_gamma": 0.0,
-    "minibatch_std": False,
-    "translation": 0.0,
-    "ema_decay": 0.0,
-}
+NO_HELP = {name: value for changes in PARTS.values() for name, value in changes.items()}
 LATTICE = {"generator_input_dim": 8, "kernel_size": 3, "initial_weights": "glorot_uniform", "beta_1": 0.9}
 # What makes the improved recipe fail: (changed settings, limits of its `Variant`).
 FAILURES = {
     "lattice": (
-        {**WITHOUT_HELP, **LATTICE, "generator_learning_rate": 2e-4, "discriminator_learning_rate": 5e-5},
+        {**NO_HELP, **LATTICE, "generator_learning_rate": 2e-4, "discriminator_learning_rate": 5e-5},
         {"enough_images": 6400},
     ),
     "collapse": (
-        {**WITHOUT_HELP, "generator_learning_rate": 1e-2, "discriminator_learning_rate": 1e-4, "beta_1": 0.5},
+        {**NO_HELP, "generator_learning_rate": 1e-2, "discriminator_learning_rate": 1e-4, "beta_1": 0.5},
         {"enough_images": 4000},
     ),
     "memorising": ({}, {"training_images": 16}),
@@ -58,47 +39,40 @@ FAILURES = {
 class Variant(NamedTuple):
     """One training of the ablation."""
 
-    name: str  # what is new in it
+    name: str
     settings: Settings
-    changed: dict  # settings that differ from the variant before, or from the improved recipe beside the chain
-    kind: str = "step"  # "step" of the chain, "alternative" to its end, or "failure"
+    changed: dict  # what differs from the improved recipe
+    kind: str  # "recipe", "without" one part, or "failure"
     training_images: int | None = None  # how many to train on, the first ones, so that a few are of one subject
     enough_images: int | None = None  # after how many to stop, even if there is time left
 
 
-def chain(experiment, profile, data=None, **changes):
-    """The `Variant`s from the baseline to the improved recipe, each with the changes of all before it.
+def list_variants(experiment, profile, data=None, **changes):
+    """The `Variant`s: both recipes, the improved one without each of its parts, and three failures.
 
-    Built up in notebooks/05_improve_the_gan.ipynb. The arguments are those of `choose_settings`, for both recipes.
+    The arguments are those of `choose_settings`, for both recipes.
 
     Example:
-        >>> [variant.name for variant in chain("brain", "quick")][:2]
-        ['baseline', 'networks']
+        >>> [variant.name for variant in list_variants("brain", "quick")][:3]
+        ['baseline', 'improved', 'without relativistic losses']
     """
-    settings, improved = (choose_settings(experiment, profile, recipe, data, **changes) for recipe in RECIPES)
-    settings = dataclasses.replace(settings, **differing(settings, improved, LENGTH))
-    variants = [Variant("baseline", settings, {})]
-    for name, group in GROUPS.items():
-        if changed := differing(settings, improved, group):
-            settings = dataclasses.replace(settings, **changed)
-            variants.append(Variant(name, settings, changed))
+    baseline, improved = (
+        choose_settings(experiment, profile, recipe, data, **changes) for recipe in ("baseline", "improved")
+    )
+    variants = [Variant("baseline", baseline, {}, "recipe"), Variant("improved", improved, {}, "recipe")]
+    for part, without in PARTS.items():
+        if settings := changed(improved, without):
+            variants.append(Variant(f"without {part}", settings, without, "without"))
+    for name, (failing, limits) in FAILURES.items():
+        settings = changed(improved, failing) or improved
+        variants.append(Variant(name, settings, failing, "failure", **limits))
     return variants
 
 
-def beside_the_chain(improved):
-    """The DCGAN paper's own discriminator, and three variants that fail, each its own way."""
-    own = {"discriminator_batch_norm": True, "r1_gamma": 0.0}  # the penalty needs answers to one image at a time
-    beside = [("batch normalisation, no R1 penalty", "alternative", own, {})]
-    beside += [(name, "failure", changed, limits) for name, (changed, limits) in FAILURES.items()]
-    for name, kind, changed, limits in beside:
-        settings = dataclasses.replace(improved, **changed)
-        if settings != improved or limits:
-            yield Variant(name, settings, differing(improved, settings, changed), kind, **limits)
-
-
-def differing(settings, others, names):
-    """{name: value in `others`} of the settings that differ."""
-    return {name: getattr(others, name) for name in names if getattr(others, name) != getattr(settings, name)}
+def changed(settings, changes):
+    """The settings with these changes, or None where they are as they were."""
+    others = dataclasses.replace(settings, **changes)
+    return others if others != settings else None
 
 
 def ablation_folder(settings):
@@ -118,7 +92,7 @@ def read_ablation(folder):
     if not (folder / RESULTS).exists():
         command = f"make ablation EXPERIMENT={folder.name.split('-')[1]}"
         raise FileNotFoundError(
-            f"No ablation in {short_path(folder)}. Run `{command}` in a terminal: about half an hour on two cores."
+            f"No ablation in {short_path(folder)}. Run `{command}` in a terminal: about 25 minutes on two cores."
         )
     unknown = float("nan")  # null in the file, where its reason is beside it
     rows = read_json(folder / RESULTS)
@@ -131,7 +105,7 @@ def show_ablation(rows):
     header = ("variant", "changed", "images per second", "both losses", *names, "warnings")
     cells = [
         (
-            row_label(row),
+            row["name"],
             changes_of(row),
             f"{row['images_per_second']:.0f}",
             f"{row['generator_loss']:.2f}, {row['discriminator_loss']:.2f}",
@@ -143,12 +117,6 @@ def show_ablation(rows):
     real = (f"{rows[0][f'{name}_real']:.2f}" for name in names)
     labels = [METRICS[name].label if name in METRICS else name for name in header]
     return plots.show_table(labels, [*cells, ("held-out real subjects", *["none"] * 3, *real, "none")])
-
-
-def row_label(row):
-    """The name of a row as the variants add up."""
-    sign = {"step": "+ ", "alternative": "or: ", "failure": ""}[row["kind"]]
-    return row["name"] if row["name"] == "baseline" else sign + row["name"]
 
 
 def changes_of(row):
@@ -163,5 +131,5 @@ def list_settings(settings):
 
 def show_grids(folder, rows, columns=2):
     """A figure of the first columns of some rows' grids side by side; every grid is from the same latents."""
-    titles = [textwrap.fill(row_label(row), 12 * columns) for row in rows]
+    titles = [textwrap.fill(row["name"], 12 * columns) for row in rows]
     return plots.show_grids([folder / row["picture"] for row in rows], titles, columns, height=3.6)

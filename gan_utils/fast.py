@@ -150,8 +150,6 @@ def check_sharing(settings, computing, devices):
         )
     if devices > 1 and computing.steps_per_execution > 1:
         raise ValueError(f"steps_per_execution has to be 1 on {devices} devices, for the sake of Keras")
-    if devices > 1 and settings.discriminator_batch_norm and settings.r1_gamma:
-        raise ValueError(f"discriminator_batch_norm and r1_gamma do not go together on {devices} devices: drop one")
 
 
 def count_replicas():

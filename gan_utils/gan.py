@@ -8,7 +8,7 @@ from gan_utils.networks import build_pair, translated
 from gan_utils.pair import NetworkPair, copied
 from gan_utils.settings import UPDATES, check_choice
 
-GAN_SETTINGS = ("updates", "r1_gamma", "r1_interval", "translation", "ema_decay", "seed")  # what GAN takes of them
+GAN_SETTINGS = ("updates", "penalty_weight", "penalty_interval", "translation", "ema_decay", "seed")  # GAN's arguments
 
 
 @keras.saving.register_keras_serializable("gan_utils")
@@ -38,6 +38,27 @@ def generator_loss(real_logits, fake_logits):
 
 
 @keras.saving.register_keras_serializable("gan_utils")
+def relativistic_discriminator_loss(real_logits, fake_logits):
+    """Cross-entropy of "which of the two is real?", for each real image and the generated one that it is paired with.
+
+    Jolicoeur-Martineau 2018, arXiv 1807.00734. Arguments are those of `discriminator_loss`; a coin costs ln 2 = 0.69.
+    """
+    return tf.reduce_mean(tf.nn.softplus(fake_logits - real_logits))
+
+
+@keras.saving.register_keras_serializable("gan_utils")
+def relativistic_generator_loss(real_logits, fake_logits):
+    """The same question with the roles exchanged: a generated image should look more real than a real one."""
+    return tf.reduce_mean(tf.nn.softplus(real_logits - fake_logits))
+
+
+LOSSES = {
+    "cross_entropy": (generator_loss, discriminator_loss),
+    "relativistic": (relativistic_generator_loss, relativistic_discriminator_loss),
+}
+
+
+@keras.saving.register_keras_serializable("gan_utils")
 class GAN(NetworkPair):
     """A generator and a discriminator that train each other; built up in notebooks/02 and 03.
 
@@ -49,7 +70,7 @@ class GAN(NetworkPair):
             discriminator learns first, then the generator through the updated discriminator (for knees).
         generator_loss, discriminator_loss: functions of (real_logits, fake_logits), each float (images, 1), that
             return a mean over the images, by `tf.reduce_mean`. After changing them, `compile` anew.
-        r1_gamma, r1_interval, translation, ema_decay: see `Settings`; all but the interval are off at 0.
+        penalty_weight, penalty_interval, translation, ema_decay: see `Settings`; all but the interval are off at 0.
         seed: start of the random latents and translations.
 
     Attributes:
@@ -73,8 +94,8 @@ class GAN(NetworkPair):
         *,
         generator_loss=generator_loss,
         discriminator_loss=discriminator_loss,
-        r1_gamma=0.0,
-        r1_interval=16,
+        penalty_weight=0.0,
+        penalty_interval=4,
         translation=0.0,
         ema_decay=0.0,
         seed=None,
@@ -84,7 +105,7 @@ class GAN(NetworkPair):
         check_choice("updates", updates, UPDATES)
         self.updates = updates
         self.update = self.update_simultaneously if updates == "simultaneous" else self.update_in_turn
-        self.r1_gamma, self.r1_interval = r1_gamma, r1_interval
+        self.penalty_weight, self.penalty_interval = penalty_weight, penalty_interval
         self.translation = translation
         self.ema_decay = ema_decay
         self.averaged_generator = keras.models.clone_model(generator) if ema_decay else generator
@@ -147,7 +168,7 @@ class GAN(NetworkPair):
             fake_logits = self.discriminate(fake_images, labels)
             generator_loss = self.generator_loss(real_logits, fake_logits)
             discriminator_loss = self.discriminator_loss(real_logits, fake_logits)
-            penalised_loss = discriminator_loss + self.gradient_penalty(real_images, labels)
+            penalised_loss = discriminator_loss + self.gradient_penalty(real_images, fake_images, labels)
         self.descend(self.generator_optimizer, self.generator, generator_tape, generator_loss)
         self.descend(self.discriminator_optimizer, self.discriminator, discriminator_tape, penalised_loss)
         return generator_loss, discriminator_loss
@@ -160,7 +181,7 @@ class GAN(NetworkPair):
             real_logits = self.discriminate(real_images, labels)
             fake_logits = self.discriminate(fake_images, labels)
             discriminator_loss = self.discriminator_loss(real_logits, fake_logits)
-            penalised_loss = discriminator_loss + self.gradient_penalty(real_images, labels)
+            penalised_loss = discriminator_loss + self.gradient_penalty(real_images, fake_images, labels)
         self.descend(self.discriminator_optimizer, self.discriminator, discriminator_tape, penalised_loss)
         with generator_tape:  # records on from where the images were made
             real_logits = self.discriminate(real_images, labels)
@@ -175,24 +196,28 @@ class GAN(NetworkPair):
             images = translated(images, self.translation, self.random)
         return self.discriminator(self.discriminator_input(images, labels), training=training)
 
-    def gradient_penalty(self, real_images, labels=None):
-        """R1 gradient penalty of Mescheder et al. 2018 (arXiv 1801.04406): the discriminator's slopes at real images.
+    def gradient_penalty(self, real_images, fake_images, labels=None):
+        """R1 and R2 (Mescheder et al. 2018, arXiv 1801.04406): how steep the discriminator is at real and fake images.
 
-        Lazy, as in Karras et al. 2020 (arXiv 1912.04958): paid in one of r1_interval training steps, and that much
+        Lazy, as in Karras et al. 2020 (arXiv 1912.04958): paid in one of penalty_interval training steps, and that much
         more; in the others it is 0 and costs nothing.
         """
-        if not self.r1_gamma:
+        if not self.penalty_weight:
             return 0.0
 
         def penalty():
-            with tf.GradientTape() as tape:
-                tape.watch(real_images)
-                logits = self.discriminator(self.discriminator_input(real_images, labels), training=True)
-            slopes = tf.reduce_sum(tape.gradient(logits, real_images) ** 2, axis=(1, 2, 3))
-            return self.r1_gamma / 2 * self.r1_interval * tf.reduce_mean(slopes)
+            slopes = self.squared_slopes(real_images, labels) + self.squared_slopes(fake_images, labels)
+            return self.penalty_weight / 2 * self.penalty_interval * tf.reduce_mean(slopes)
 
-        is_due = tf.cast(self.discriminator_optimizer.iterations, tf.int32) % self.r1_interval == 0
+        is_due = tf.cast(self.discriminator_optimizer.iterations, tf.int32) % self.penalty_interval == 0
         return tf.cond(is_due, penalty, lambda: 0.0)
+
+    def squared_slopes(self, images, labels=None):
+        """The squared length of the logit's gradient at each image, float (images,)."""
+        with tf.GradientTape() as tape:
+            tape.watch(images)
+            logits = self.discriminator(self.discriminator_input(images, labels), training=True)
+        return tf.reduce_sum(tape.gradient(logits, images) ** 2, axis=(1, 2, 3))
 
     def descend(self, optimizer, network, tape, loss):
         """Move the weights of one network, and no others, down the gradient of its loss."""
@@ -212,9 +237,7 @@ class GAN(NetworkPair):
             average.assign(decay * average + (1 - decay) * weight)
 
 
-def build_gan(
-    settings, generator=None, discriminator=None, generator_loss=generator_loss, discriminator_loss=discriminator_loss
-):
+def build_gan(settings, generator=None, discriminator=None, generator_loss=None, discriminator_loss=None):
     """The untrained `GAN` that the settings describe, compiled with an Adam optimiser for each network.
 
     It trains on all GPUs that TensorFlow sees, each of which takes an equal part of every batch.
@@ -223,7 +246,7 @@ def build_gan(
         settings: `Settings`.
         generator, discriminator: your own `keras.Model` instead of those of the settings; copies of them are trained,
             from the weights they have, so that a second run starts where the first one did.
-        generator_loss, discriminator_loss: your own functions of (real_logits, fake_logits); see `GAN`.
+        generator_loss, discriminator_loss: your own functions of (real_logits, fake_logits) instead; see `GAN`.
 
     Raises:
         ValueError: several devices cannot train with these settings, or images of your own network have another size;
@@ -237,8 +260,8 @@ def build_gan(
         model = GAN(
             copied(generator, "generator", settings.image_size) if generator else pair[0],
             copied(discriminator, "discriminator", settings.image_size) if discriminator else pair[1],
-            generator_loss=generator_loss,
-            discriminator_loss=discriminator_loss,
+            generator_loss=generator_loss or LOSSES[settings.loss][0],
+            discriminator_loss=discriminator_loss or LOSSES[settings.loss][1],
             **{name: getattr(settings, name) for name in GAN_SETTINGS},
         )
         model.compile(

@@ -41,7 +41,7 @@ def build_pair(settings):
         return build_brain_generator(*sizes, *generator_args), build_brain_discriminator(*sizes, s.kernel_size)
     if s.networks == "knee":
         return build_knee_generator(*sizes, *generator_args), build_knee_discriminator(*sizes)
-    discriminator = build_dcgan_discriminator(*sizes, s.kernel_size, s.discriminator_batch_norm, s.minibatch_std)
+    discriminator = build_dcgan_discriminator(*sizes, s.kernel_size, s.minibatch_std)
     return build_dcgan_generator(*sizes, *generator_args), discriminator
 
 
@@ -192,17 +192,16 @@ def build_dcgan_generator(
     return keras.Model(latents, images, name="generator")
 
 
-def build_dcgan_discriminator(image_size=64, filters=32, kernel_size=4, batch_norm=False, minibatch_std=True):
+def build_dcgan_discriminator(image_size=64, filters=32, kernel_size=4, minibatch_std=True):
     """The mirror image of `build_dcgan_generator`, halved until 4 to 7 pixels a side are left.
 
-    The paper normalises batches here, too (`batch_norm`). Without it, the answer to one image does not depend on the
-    others in its batch, which the gradient penalty needs. `minibatch_std` adds `MinibatchStandardDeviation`.
+    The paper normalises batches here, too. Without it, the answer to one image does not depend on the others in its
+    batch, which the gradient penalty needs. `minibatch_std` adds `MinibatchStandardDeviation`.
     """
     images = keras.Input((image_size, image_size, 1), name="images")
     x = images
-    for block, channels in enumerate(channels_from_image(count_halvings(image_size), filters)):
+    for channels in channels_from_image(count_halvings(image_size), filters):
         x = layers.Conv2D(channels, kernel_size, strides=2, padding="same")(x)
-        x = batch_normalization()(x) if batch_norm and block > 0 else x
         x = layers.LeakyReLU(negative_slope=0.2)(x)
     x = MinibatchStandardDeviation()(x) if minibatch_std else x
     # A hidden layer, because a weighted sum alone cannot say "too much alike" as well as "too varied".

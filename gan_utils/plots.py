@@ -27,6 +27,7 @@ RATIO_RANGE = 1 / 8, 8  # of graphs; what is outside is drawn at the edge
 # Blue, vermilion, green and purple of Okabe and Ito: colour-blind readers can tell them apart, and each stands out from
 # white. No two lines of a graph differ in colour alone.
 plt.rcParams["axes.prop_cycle"] = plt.cycler(color=["#0072b2", "#d55e00", "#009e73", "#cc79a7"])
+COIN_TOSS = 2 * np.log(2)  # cross-entropy of a discriminator that cannot tell real from generated
 STYLES = ("-", "--", ":", "-.", (0, (5, 1)))
 
 
@@ -189,14 +190,17 @@ def show_grids(paths, titles, columns, height):
     return figure
 
 
-def plot_losses(losses, path=None):
-    """A figure of both losses, from `read_history` or of step_losses.csv; saved where a path is given."""
+def plot_losses(losses, path=None, coin_toss=COIN_TOSS):
+    """A figure of both losses, from `read_history` or of step_losses.csv; saved where a path is given.
+
+    `coin_toss` is the discriminator's loss where it cannot tell real from generated.
+    """
     counted = losses.dtype.names[0]
     figure, axes = plt.subplots(2, 1, figsize=(7, 4.5), sharex=True, layout="constrained")
     for axis, name, style in zip(axes, LOSSES, STYLES, strict=False):
         axis.plot(losses[counted], losses[name], style, linewidth=1, label=LOSSES[name].label)
         axis.set(ylabel="loss", title=LOSSES[name].label.capitalize())
-    axes[1].axhline(2 * np.log(2), color="black", linestyle=":", linewidth=1, label="tossing a coin")
+    axes[1].axhline(coin_toss, color="black", linestyle=":", linewidth=1, label="tossing a coin")
     axes[1].legend()
     axes[1].set_xlabel("epoch" if counted == "epoch" else "training step")
     return saved(figure, path)

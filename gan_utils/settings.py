@@ -11,6 +11,7 @@ from gan_utils import project_path
 from gan_utils.data import DATASETS, PHANTOMS
 
 RECIPES = ("baseline", "improved")
+LOSSES = ("cross_entropy", "relativistic")
 UPDATES = ("simultaneous", "alternating")
 NETWORKS = ("brain", "knee", "dcgan")
 INITIAL_WEIGHTS = ("glorot_uniform", "he_normal", "normal")
@@ -53,7 +54,6 @@ class Settings:
         "width of kernels with stride 2; even ones leave no lattice (Odena 2016)", least=1, default=3
     )
     initial_weights: str = setting("of the generator; normal: N(0, 0.02)", INITIAL_WEIGHTS, default="glorot_uniform")
-    discriminator_batch_norm: bool = setting("normalise batches there, too; dcgan networks only", default=False)
     updates: str = setting("simultaneous: both networks from one pass; alternating: the discriminator first", UPDATES)
     batch_size: int = setting("images in one training step", least=1)
     epochs: int = setting("how many epochs to train", least=1)
@@ -61,8 +61,11 @@ class Settings:
     generator_learning_rate: float = setting("Adam step size of the generator", above=0, below=1)
     discriminator_learning_rate: float = setting("Adam step size of the discriminator", above=0, below=1)
     beta_1: float = setting("Adam memory of past gradients, 0 to 1", least=0, below=1)
-    r1_gamma: float = setting("weight of the R1 gradient penalty; 0: none", least=0, below=math.inf, default=0.0)
-    r1_interval: int = setting("training steps between two gradient penalties", least=1, default=16)
+    loss: str = setting("cross_entropy: as published; relativistic: arXiv 1807.00734", LOSSES, default="cross_entropy")
+    penalty_weight: float = setting(
+        "gamma of the gradient penalties R1 and R2; 0: none", least=0, below=math.inf, default=0.0
+    )
+    penalty_interval: int = setting("training steps between two gradient penalties", least=1, default=4)
     minibatch_std: bool = setting("show how much a batch varies (arXiv 1710.10196); dcgan networks only", default=False)
     translation: float = setting(
         "random shifts of what the discriminator sees, share of width", least=0, below=1, default=0.0
@@ -90,13 +93,13 @@ class Settings:
         return "\n".join(["| setting | value | meaning |", "| --- | --- | --- |", *rows])
 
 
-# What the improved recipe changes in any system; notebooks/05_improve_the_gan.ipynb says why. A training step of its
-# narrow networks takes less time than one of the baseline's, so an epoch of quick has more of them (in DATASETS).
+# What the improved recipe changes in any system, beside `choose_penalty_weight`; what a profile changes in it is in
+# DATASETS. Notebook 5 says why.
 # fmt: off
 IMPROVED = {
     "networks": "dcgan", "filters": 16, "generator_input_dim": 4, "kernel_size": 4, "initial_weights": "normal",
-    "generator_learning_rate": 1e-4, "discriminator_learning_rate": 4e-4, "beta_1": 0.5, "batch_size": 16,
-    "updates": "simultaneous", "r1_gamma": 0.1, "minibatch_std": True, "translation": 0.0625, "ema_decay": 0.995,
+    "generator_learning_rate": 1e-4, "discriminator_learning_rate": 6e-4, "beta_1": 0.5, "batch_size": 8,
+    "updates": "simultaneous", "loss": "relativistic", "minibatch_std": True, "translation": 0.0625, "ema_decay": 0.999,
 }
 # fmt: on
 
@@ -132,7 +135,19 @@ def choose_settings(experiment="brain", profile="quick", recipe="baseline", data
     chosen = {"experiment": experiment, "profile": profile, "recipe": recipe, "data": data}
     settings = Settings(**{**chosen, **dataset.published, **dataset.profiles[profile], **improved, **changes})
     check(settings)
+    if recipe == "improved" and "penalty_weight" not in changes:
+        weight = choose_penalty_weight(settings.image_size, settings.batch_size)
+        settings = dataclasses.replace(settings, penalty_weight=weight)
     return settings
+
+
+def choose_penalty_weight(image_size, batch_size):
+    """The improved recipe's `penalty_weight`: 6 for 64x64 pixels in batches of 8.
+
+    Slopes add up over the pixels, so a larger image can fool the discriminator by smaller changes; and the gradients of
+    small batches are noisier. Notebook 5 says how to choose it for other data.
+    """
+    return 0.75 * image_size / batch_size
 
 
 def check_choice(name, value, known):
@@ -163,9 +178,8 @@ def check(settings):
             raise ValueError(f"{f.name} {value} is too large: choose less than {below}")
     if not settings.output.strip():
         raise ValueError("output is empty: name the folder that runs are to be in, such as output=epoch_images")
-    for name in ("discriminator_batch_norm", "minibatch_std"):
-        if getattr(settings, name) and settings.networks != "dcgan":
-            raise ValueError(f"{name} is there in the dcgan networks only: choose networks=dcgan, too")
+    if settings.minibatch_std and settings.networks != "dcgan":
+        raise ValueError("minibatch_std is there in the dcgan networks only: choose networks=dcgan, too")
     if settings.image_size % 8:
         raise ValueError(f"image_size {settings.image_size} cannot be halved three times: choose a multiple of 8")
     count_doublings(settings.generator_input_dim, settings.image_size)

@@ -1,6 +1,5 @@
 import dataclasses
 import json
-from itertools import pairwise
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -9,12 +8,10 @@ import pytest
 from gan_utils import PROJECT_FOLDER, ablation, data, read_json, write_json
 from gan_utils.ablation import (
     FAILURES,
-    GROUPS,
-    LENGTH,
+    PARTS,
     Variant,
-    beside_the_chain,
-    chain,
     find_ablation,
+    list_variants,
     read_ablation,
     show_ablation,
     show_grids,
@@ -22,7 +19,7 @@ from gan_utils.ablation import (
 from gan_utils.data import DATASETS
 from gan_utils.metrics import METRICS, Evaluator
 from gan_utils.plots import save_image_grid
-from gan_utils.settings import IMPROVED, choose_settings
+from gan_utils.settings import choose_settings
 from scripts import ablation as script
 from scripts.ablation import run_ablation, train_for, train_variant
 
@@ -34,53 +31,37 @@ CASES = [(experiment, profile) for experiment, dataset in DATASETS.items() for p
 @pytest.fixture
 def tiny(oasis_folder, tmp_path, monkeypatch):
     """Arguments of an ablation with two variants and no others, of a tenth of a second each."""
-    monkeypatch.setattr(ablation, "chain", lambda *arguments, **changes: chain(*arguments, **changes)[:2])
-    monkeypatch.setattr(ablation, "beside_the_chain", lambda improved: [])
+    monkeypatch.setattr(
+        ablation, "list_variants", lambda *arguments, **changes: list_variants(*arguments, **changes)[:2]
+    )
     monkeypatch.setattr(script, "EVALUATED_IMAGES", 16)
     return ("brain", "smoke", oasis_folder, 0.1), {"batch_size": 4, "output": str(tmp_path / "runs")}
 
 
 @pytest.mark.parametrize(("experiment", "profile"), CASES)
-def test_chain_leads_from_the_baseline_to_the_improved_recipe(experiment, profile):
-    variants = chain(experiment, profile)
-    baseline, improved = (choose_settings(experiment, profile, recipe) for recipe in ("baseline", "improved"))
-    lengths = {name: getattr(improved, name) for name in LENGTH}
-    assert variants[0].settings == dataclasses.replace(baseline, **lengths)
-    assert variants[-1].settings == dataclasses.replace(improved, recipe="baseline")
+def test_variants_are_both_recipes_and_the_improved_one_without_each_part(experiment, profile):
+    baseline, improved, *others = list_variants(experiment, profile)
+    assert baseline.settings == choose_settings(experiment, profile, "baseline")
+    assert improved.settings == choose_settings(experiment, profile, "improved")
+    without = [variant for variant in others if variant.kind == "without"]
+    assert [variant.name for variant in without] == [f"without {part}" for part in PARTS]
+    for variant in others:
+        assert variant.settings == dataclasses.replace(improved.settings, **variant.changed)
+    for variant in without:
+        assert variant.settings != improved.settings
 
 
-@pytest.mark.parametrize(("experiment", "profile"), CASES)
-def test_each_variant_differs_from_the_one_before_by_its_group_only(experiment, profile):
-    variants = chain(experiment, profile)
-    assert len(variants) > 1
-    for before, variant in pairwise(variants):
-        first, second = dataclasses.asdict(before.settings), dataclasses.asdict(variant.settings)
-        differing = {name: second[name] for name in first if first[name] != second[name]}
-        assert differing == variant.changed
-        assert differing
-        assert differing.keys() <= set(GROUPS[variant.name])
+def test_what_the_settings_leave_out_already_is_no_variant():
+    names = [variant.name for variant in list_variants("brain", "smoke", translation=0.0)]
+    assert "without translation" not in names
+    assert "without averaged generator" in names
 
 
-def test_every_setting_of_the_improved_recipe_is_in_one_group():
-    grouped = [*LENGTH, *(name for group in GROUPS.values() for name in group)]
-    assert len(grouped) == len(set(grouped))
-    assert set(IMPROVED) <= set(grouped)
-
-
-def test_beside_the_chain_stand_another_discriminator_and_three_failures():
-    improved = choose_settings("brain", "smoke", "improved", r1_gamma=0.1)
-    beside = list(beside_the_chain(improved))
-    assert [variant.kind for variant in beside] == ["alternative", "failure", "failure", "failure"]
-    assert beside[0].settings.discriminator_batch_norm
-    assert beside[0].settings.r1_gamma == 0
-    assert [variant.name for variant in beside[1:]] == list(FAILURES)
-    for variant in beside:
-        assert variant.settings == dataclasses.replace(improved, **variant.changed)
-    assert [(variant.training_images, variant.enough_images) for variant in beside[1:]] == [
-        (None, 6400),
-        (None, 4000),
-        (16, None),
-    ]
+def test_three_variants_are_failures_each_with_its_limits():
+    failures = [variant for variant in list_variants("brain", "smoke") if variant.kind == "failure"]
+    assert [variant.name for variant in failures] == list(FAILURES)
+    limits = [(variant.training_images, variant.enough_images) for variant in failures]
+    assert limits == [(None, 6400), (None, 4000), (16, None)]
 
 
 def test_clock_starts_after_the_first_step_and_stops_training_in_time(oasis_folder):

@@ -243,7 +243,7 @@ def test_own_networks_are_those_that_are_trained(recipe, real_images):
 
 
 def test_settings_reach_the_gan():
-    changes = {"r1_gamma": 0.3, "r1_interval": 7, "translation": 0.2, "ema_decay": 0.8, "beta_1": 0.7}
+    changes = {"penalty_weight": 0.3, "penalty_interval": 7, "translation": 0.2, "ema_decay": 0.8, "beta_1": 0.7}
     rates = {"generator_learning_rate": 0.01, "discriminator_learning_rate": 0.02}
     gan = build_gan(choose_settings("knee", "smoke", updates="simultaneous", **changes, **rates))
     assert gan.update == gan.update_simultaneously
@@ -512,7 +512,7 @@ def conditional_gan(size):
         def discriminator_input(self, images, levels):
             return [images, levels]
 
-    gan = ConditionalGAN(generator, discriminator, "alternating", r1_gamma=1.0, ema_decay=0.9, seed=1)
+    gan = ConditionalGAN(generator, discriminator, "alternating", penalty_weight=1.0, ema_decay=0.9, seed=1)
     gan.compile(keras.optimizers.Adam(2e-3, beta_1=0.5), keras.optimizers.Adam(2e-3, beta_1=0.5))
     return gan
 
@@ -542,19 +542,21 @@ def test_training_stops_on_nan_where_the_user_asks_for_it(batches):
     assert len(gan.history.epoch) == 1
 
 
-def test_penalty_is_the_mean_squared_slope_around_real_images_and_paid_in_due_steps_only():
-    """A linear discriminator has the same slope everywhere: its weights."""
+def test_penalty_is_the_mean_squared_slope_at_real_and_generated_images_and_paid_in_due_steps_only():
+    """The slope of half the sum of squares is the image itself."""
     images = keras.Input((8, 8, 1))
-    critic = keras.Model(images, keras.layers.Dense(1)(keras.layers.Flatten()(images)))
+    half_square = keras.layers.Dense(1, kernel_initializer=keras.initializers.Constant(0.5))
+    critic = keras.Model(images, half_square(keras.layers.Flatten()(images**2)))
     latents = keras.Input((4,))
     painter = keras.Model(latents, keras.layers.Reshape((8, 8, 1))(keras.layers.Dense(64)(latents)))
-    gan = GAN(painter, critic, r1_gamma=0.5, r1_interval=3)
+    gan = GAN(painter, critic, penalty_weight=0.5, penalty_interval=3)
     gan.compile(keras.optimizers.SGD(0.0), keras.optimizers.SGD(0.0), run_eagerly=True)
     real_images = tf.random.stateless_uniform((5, 8, 8, 1), seed=(1, 2))
-    expected = 0.5 / 2 * 3 * float(np.sum(critic.get_weights()[0] ** 2))
+    fake_images = tf.random.stateless_uniform((5, 8, 8, 1), seed=(3, 4)) - 1
+    expected = 0.5 / 2 * 3 * float(tf.reduce_sum(real_images**2) + tf.reduce_sum(fake_images**2)) / 5
     paid = []
     for _ in range(6):
-        paid.append(float(gan.gradient_penalty(real_images)))
+        paid.append(float(gan.gradient_penalty(real_images, fake_images)))
         gan.train_on_batch(real_images)
     assert paid == pytest.approx([expected, 0, 0, expected, 0, 0], rel=1e-5)
 
@@ -565,7 +567,7 @@ def test_penalty_makes_the_discriminator_flatter(batches, updates):
     slopes = []
     for gamma in (0.0, 10.0):
         keras.utils.set_random_seed(1)
-        gan = GAN(*small_networks(), updates, r1_gamma=gamma, r1_interval=2, seed=1)
+        gan = GAN(*small_networks(), updates, penalty_weight=gamma, penalty_interval=2, seed=1)
         gan.compile(keras.optimizers.Adam(1e-3), keras.optimizers.Adam(1e-3))
         fit(gan, batches, epochs=15)
         images = next(iter(batches))

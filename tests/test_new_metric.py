@@ -113,7 +113,7 @@ def test_ablation_has_it_where_every_row_does(add_metric, slices):
     settings = settings_of("brain", "baseline", slices, "unused")
     splits = data.load(settings)
     evaluator = Evaluator(splits.validate.images, splits.train.images, settings)
-    row, _ = train_variant(Variant("baseline", settings, {}), splits, evaluator, 0.1)
+    row, _ = train_variant(Variant("baseline", settings, {}, "recipe"), splits, evaluator, 0.1)
     made_up = made_up_row("networks", brightness=0.25, brightness_real=0.5)
     header, _, first, second, real = (line.split(" | ") for line in show_ablation([row, made_up]).data.splitlines())
     place = header.index("mean brightness")

@@ -43,6 +43,14 @@ def test_improved_recipe_is_laid_over_every_profile(experiment, profile):
     assert choose_settings(experiment, profile, "improved", ema_decay=0.5).ema_decay == 0.5
 
 
+def test_penalty_follows_image_size_and_batch_of_the_improved_recipe_alone():
+    improved = choose_settings("brain", "quick", "improved")
+    assert improved.penalty_weight == 6
+    assert choose_settings("brain", "full", "improved", batch_size=16).penalty_weight == 2 * improved.penalty_weight
+    assert choose_settings("brain", "quick", "improved", penalty_weight=0.0).penalty_weight == 0
+    assert choose_settings("brain", "quick").penalty_weight == 0
+
+
 @pytest.mark.parametrize("experiment", DATASETS)
 def test_tables_name_settings_that_exist(experiment):
     """A field that is none would be noticed only by whoever chooses that profile."""
@@ -135,14 +143,13 @@ def test_run_folder_follows_from_the_choices(experiment, profile):
         ({"translation": float("-inf")}, "translation -inf"),
         ({"ema_decay": 1.0}, "ema_decay"),
         ({"translation": -0.1}, "translation"),
-        ({"r1_gamma": -1.0}, "r1_gamma"),
-        ({"r1_gamma": float("inf")}, "r1_gamma inf"),
-        ({"r1_gamma": float("nan")}, "r1_gamma nan"),
-        ({"r1_interval": 0}, "r1_interval 0 is too small"),
+        ({"penalty_weight": -1.0}, "penalty_weight"),
+        ({"penalty_weight": float("inf")}, "penalty_weight inf"),
+        ({"penalty_weight": float("nan")}, "penalty_weight nan"),
+        ({"penalty_interval": 0}, "penalty_interval 0 is too small"),
         ({"networks": "best"}, "brain, knee, dcgan"),
         ({"initial_weights": "zeros"}, "glorot_uniform, he_normal, normal"),
         ({"minibatch_std": True}, "minibatch_std is there in the dcgan networks only"),
-        ({"discriminator_batch_norm": True}, "discriminator_batch_norm is there in the dcgan networks only"),
         ({"held_out_patients": 0}, "held_out_patients 0"),
         ({"evaluate_every": 0}, "evaluate_every 0 is too small"),
         ({"ssim_batches": 0}, "ssim_batches 0 is too small"),
@@ -167,7 +174,7 @@ def test_wrong_types_are_refused_with_the_type_that_is_wanted(name, value):
 
 
 def test_the_ends_of_the_ranges_are_taken():
-    settings = choose_settings(seed=2**32 - 1, latent_dim=10**6, image_size=1024, beta_1=0, r1_gamma=0)
+    settings = choose_settings(seed=2**32 - 1, latent_dim=10**6, image_size=1024, beta_1=0, penalty_weight=0)
     assert (settings.seed, settings.latent_dim, settings.image_size) == (2**32 - 1, 10**6, 1024)
 
 

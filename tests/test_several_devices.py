@@ -16,9 +16,13 @@ from gan_utils.settings import choose_settings
 pytestmark = pytest.mark.slow
 
 CASES = {
-    "alternating": ("knee", "baseline", {"r1_gamma": 10.0, "r1_interval": 2}),
+    "alternating": ("knee", "baseline", {"penalty_weight": 10.0, "penalty_interval": 2}),
     "simultaneous": ("brain", "baseline", {}),
-    "improved": ("brain", "improved", {"minibatch_std": False, "translation": 0.0, "r1_gamma": 10.0, "r1_interval": 2}),
+    "improved": (
+        "brain",
+        "improved",
+        {"minibatch_std": False, "translation": 0.0, "penalty_weight": 10.0, "penalty_interval": 2},
+    ),
     # Dropout and translations, whose random numbers are not those of one device.
     "random": ("brain", "baseline", {"translation": 0.1, "ema_decay": 0.9}),
 }
@@ -219,7 +223,6 @@ def test_a_tf_config_of_no_machines_is_passed_over(config, monkeypatch):
     [
         (3, {}, "3 devices cannot share batches of 16 images evenly"),
         (2, {"steps_per_execution": 2}, "steps_per_execution has to be 1 on 2 devices"),
-        (2, {"recipe": "improved", "discriminator_batch_norm": True}, "discriminator_batch_norm and r1_gamma do not"),
     ],
 )
 def test_settings_that_devices_cannot_share_are_refused(devices, changes, message, monkeypatch):
