@@ -12,7 +12,7 @@ features    what is measured in images: SSIM, patches, spectra, nearest neighbou
 metrics     `METRICS`, and the evaluation of generated images beside real ones
 plots       image grids, GIFs, graphs and tables
 callbacks   what happens after each epoch
-ablation    from the baseline to the improved recipe, one change at a time
+ablation    the improved recipe without each of its parts, and three failures
 
 Here is what all of them share: paths, files that are written whole or not at all, and lines that tell how far long work
 has come.

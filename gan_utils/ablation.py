@@ -16,6 +16,7 @@ RESULTS = "results.json"
 PARTS = {
     "relativistic losses": {"loss": "cross_entropy"},
     "gradient penalties": {"penalty_weight": 0.0},
+    "decay of the penalties": {"penalty_decay": 0},
     "minibatch standard deviation": {"minibatch_std": False},
     "translation": {"translation": 0.0},
     "averaged generator": {"ema_decay": 0.0},

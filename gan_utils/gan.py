@@ -8,7 +8,7 @@ from gan_utils.networks import build_pair, translated
 from gan_utils.pair import NetworkPair, copied
 from gan_utils.settings import UPDATES, check_choice
 
-GAN_SETTINGS = ("updates", "penalty_weight", "penalty_interval", "translation", "ema_decay", "seed")  # GAN's arguments
+GAN_SETTINGS = ("updates", "penalty_weight", "penalty_decay", "penalty_interval", "translation", "ema_decay", "seed")
 
 
 @keras.saving.register_keras_serializable("gan_utils")
@@ -21,9 +21,6 @@ def discriminator_loss(real_logits, fake_logits):
     Args:
         real_logits: float (images, 1), the discriminator's answers to real images.
         fake_logits: float (images, 1), its answers to generated images.
-
-    Returns:
-        A scalar tensor, 0 or more.
     """
     return tf.reduce_mean(tf.nn.softplus(-real_logits)) + tf.reduce_mean(tf.nn.softplus(fake_logits))
 
@@ -70,7 +67,7 @@ class GAN(NetworkPair):
             discriminator learns first, then the generator through the updated discriminator (for knees).
         generator_loss, discriminator_loss: functions of (real_logits, fake_logits), each float (images, 1), that
             return a mean over the images, by `tf.reduce_mean`. After changing them, `compile` anew.
-        penalty_weight, penalty_interval, translation, ema_decay: see `Settings`; all but the interval are off at 0.
+        penalty_weight, penalty_decay, penalty_interval, translation, ema_decay: see `Settings`; off at 0.
         seed: start of the random latents and translations.
 
     Attributes:
@@ -95,6 +92,7 @@ class GAN(NetworkPair):
         generator_loss=generator_loss,
         discriminator_loss=discriminator_loss,
         penalty_weight=0.0,
+        penalty_decay=0,
         penalty_interval=4,
         translation=0.0,
         ema_decay=0.0,
@@ -105,13 +103,11 @@ class GAN(NetworkPair):
         check_choice("updates", updates, UPDATES)
         self.updates = updates
         self.update = self.update_simultaneously if updates == "simultaneous" else self.update_in_turn
-        self.penalty_weight, self.penalty_interval = penalty_weight, penalty_interval
-        self.translation = translation
-        self.ema_decay = ema_decay
+        self.penalty_weight, self.penalty_decay, self.penalty_interval = penalty_weight, penalty_decay, penalty_interval
+        self.translation, self.ema_decay, self.seed = translation, ema_decay, seed
         self.averaged_generator = keras.models.clone_model(generator) if ema_decay else generator
         self.averaged_generator.set_weights(generator.get_weights())
         self.latent_dim = generator.inputs[0].shape[-1]
-        self.seed = seed
         self.random = keras.random.SeedGenerator(seed)
         self.validation_random = keras.random.SeedGenerator(seed)  # so that validating does not change training
         self.built = True  # both networks are; Keras saves the weights of built models only
@@ -140,8 +136,8 @@ class GAN(NetworkPair):
         return self.report(self.generator_loss(*logits), self.discriminator_loss(*logits))
 
     def report(self, generator_loss, discriminator_loss):
-        losses = {"generator_loss": generator_loss, "discriminator_loss": discriminator_loss}
-        losses["loss"] = generator_loss + discriminator_loss
+        both = {"generator_loss": generator_loss, "discriminator_loss": discriminator_loss}
+        losses = both | {"loss": generator_loss + discriminator_loss}
         for name, loss in losses.items():
             self.loss_means[name].update_state(loss)
         return losses
@@ -200,17 +196,21 @@ class GAN(NetworkPair):
         """R1 and R2 (Mescheder et al. 2018, arXiv 1801.04406): how steep the discriminator is at real and fake images.
 
         Lazy, as in Karras et al. 2020 (arXiv 1912.04958): paid in one of penalty_interval training steps, and that much
-        more; in the others it is 0 and costs nothing.
+        more. Its weight falls to a tenth over penalty_decay images, as generated images come nearer to real ones.
         """
         if not self.penalty_weight:
             return 0.0
 
+        steps_done = tf.cast(self.discriminator_optimizer.iterations, tf.int32)
+
         def penalty():
             slopes = self.squared_slopes(real_images, labels) + self.squared_slopes(fake_images, labels)
-            return self.penalty_weight / 2 * self.penalty_interval * tf.reduce_mean(slopes)
+            images_seen = steps_done * tf.shape(real_images)[0] * fast.count_replicas()
+            decayed = tf.minimum(images_seen / self.penalty_decay, 1.0) if self.penalty_decay else 0.0
+            weight = self.penalty_weight * 0.1 ** tf.cast(decayed, tf.float32)
+            return weight / 2 * self.penalty_interval * tf.reduce_mean(slopes)
 
-        is_due = tf.cast(self.discriminator_optimizer.iterations, tf.int32) % self.penalty_interval == 0
-        return tf.cond(is_due, penalty, lambda: 0.0)
+        return tf.cond(steps_done % self.penalty_interval == 0, penalty, lambda: 0.0)
 
     def squared_slopes(self, images, labels=None):
         """The squared length of the logit's gradient at each image, float (images,)."""

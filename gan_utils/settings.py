@@ -65,6 +65,7 @@ class Settings:
     penalty_weight: float = setting(
         "gamma of the gradient penalties R1 and R2; 0: none", least=0, below=math.inf, default=0.0
     )
+    penalty_decay: int = setting("images over which that weight falls to a tenth; 0: it does not", least=0, default=0)
     penalty_interval: int = setting("training steps between two gradient penalties", least=1, default=4)
     minibatch_std: bool = setting("show how much a batch varies (arXiv 1710.10196); dcgan networks only", default=False)
     translation: float = setting(
@@ -99,7 +100,8 @@ class Settings:
 IMPROVED = {
     "networks": "dcgan", "filters": 16, "generator_input_dim": 4, "kernel_size": 4, "initial_weights": "normal",
     "generator_learning_rate": 1e-4, "discriminator_learning_rate": 6e-4, "beta_1": 0.5, "batch_size": 8,
-    "updates": "simultaneous", "loss": "relativistic", "minibatch_std": True, "translation": 0.0625, "ema_decay": 0.999,
+    "updates": "simultaneous", "loss": "relativistic", "penalty_decay": 40_000, "minibatch_std": True,
+    "translation": 0.0625, "ema_decay": 0.999,
 }
 # fmt: on
 
@@ -142,12 +144,12 @@ def choose_settings(experiment="brain", profile="quick", recipe="baseline", data
 
 
 def choose_penalty_weight(image_size, batch_size):
-    """The improved recipe's `penalty_weight`: 6 for 64x64 pixels in batches of 8.
+    """The improved recipe's `penalty_weight`, with which training starts: 3 for 64x64 pixels in batches of 8.
 
-    Slopes add up over the pixels, so a larger image can fool the discriminator by smaller changes; and the gradients of
-    small batches are noisier. Notebook 5 says how to choose it for other data.
+    In proportion to the number of pixels, over which the differences of two images add up, and inversely to the batch,
+    since fewer images make noisier gradients. Notebook 5 says how to choose it for other data.
     """
-    return 0.75 * image_size / batch_size
+    return 3 * (image_size / 64) ** 2 * 8 / batch_size
 
 
 def check_choice(name, value, known):

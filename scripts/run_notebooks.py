@@ -1,5 +1,6 @@
 """Run the notebooks in order, each in a kernel of its own, and keep them as executed with the run."""
 
+import dataclasses
 import os
 import re
 import shutil
@@ -110,7 +111,8 @@ def main(arguments):
         sys.exit(f"Cannot start: no notebooks in {PROJECT_FOLDER / 'notebooks'}. Get the whole project by git clone.")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's C++ messages would fill the terminal
     if arguments.start_over:
-        start_over(settings)
+        for recipe in {settings.recipe, "improved"}:  # which notebook 5 trains
+            start_over(dataclasses.replace(settings, recipe=recipe))
     # The notebooks read their defaults from here.
     os.environ.update({f"GAN_{name.upper()}": getattr(arguments, name) for name in COMMAND_LINE})
     # Notebook 3 may archive the run's folder, so the executed notebooks are elsewhere until all of them are done.

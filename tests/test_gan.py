@@ -6,7 +6,14 @@ import pytest
 import tensorflow as tf
 
 from gan_utils.data import training_batches
-from gan_utils.gan import GAN, build_gan, discriminator_loss, generator_loss
+from gan_utils.gan import (
+    GAN,
+    build_gan,
+    discriminator_loss,
+    generator_loss,
+    relativistic_discriminator_loss,
+    relativistic_generator_loss,
+)
 from gan_utils.networks import (
     build_brain_discriminator,
     build_brain_generator,
@@ -47,7 +54,11 @@ def test_losses_have_their_known_values():
     undecided = np.zeros((4, 1), np.float32)
     assert float(discriminator_loss(undecided, undecided)) == pytest.approx(2 * np.log(2))
     assert float(generator_loss(undecided, undecided)) == pytest.approx(np.log(2))
+    for relativistic in (relativistic_generator_loss, relativistic_discriminator_loss):
+        assert float(relativistic(undecided, undecided)) == pytest.approx(np.log(2))
     sure = undecided + 20
+    assert float(relativistic_discriminator_loss(sure, -sure)) == pytest.approx(0, abs=1e-6)
+    assert float(relativistic_generator_loss(sure, -sure)) == pytest.approx(40, rel=1e-6)
     assert float(discriminator_loss(sure, -sure)) == pytest.approx(0, abs=1e-6)
     assert float(discriminator_loss(-sure, sure)) == pytest.approx(40, rel=1e-6)
     assert float(generator_loss(-sure, sure)) == pytest.approx(0, abs=1e-6)
@@ -114,19 +125,15 @@ def least_squares_discriminator_loss(real_logits, fake_logits):
 
 
 def pairing_generator_loss(real_logits, fake_logits):
-    """Relativistic, Jolicoeur-Martineau 2018, arXiv 1807.00734: each generated image beside a real one."""
-    return tf.reduce_mean(tf.nn.softplus(real_logits - fake_logits))
-
-
-def pairing_discriminator_loss(real_logits, fake_logits):
-    return tf.reduce_mean(tf.nn.softplus(fake_logits - real_logits))
+    """Not in the package: the distance within each pair, without the softplus of the relativistic losses."""
+    return tf.reduce_mean(real_logits - fake_logits)
 
 
 STOCK = {"generator_loss": generator_loss, "discriminator_loss": discriminator_loss}
 OWN_LOSSES = {
     "generator": {"generator_loss": least_squares_generator_loss},
     "discriminator": {"discriminator_loss": least_squares_discriminator_loss},
-    "both": {"generator_loss": pairing_generator_loss, "discriminator_loss": pairing_discriminator_loss},
+    "both": {"generator_loss": pairing_generator_loss, "discriminator_loss": relativistic_discriminator_loss},
 }
 
 
@@ -542,15 +549,20 @@ def test_training_stops_on_nan_where_the_user_asks_for_it(batches):
     assert len(gan.history.epoch) == 1
 
 
-def test_penalty_is_the_mean_squared_slope_at_real_and_generated_images_and_paid_in_due_steps_only():
+def gan_of_known_slopes(**options):
     """The slope of half the sum of squares is the image itself."""
     images = keras.Input((8, 8, 1))
     half_square = keras.layers.Dense(1, kernel_initializer=keras.initializers.Constant(0.5))
     critic = keras.Model(images, half_square(keras.layers.Flatten()(images**2)))
     latents = keras.Input((4,))
     painter = keras.Model(latents, keras.layers.Reshape((8, 8, 1))(keras.layers.Dense(64)(latents)))
-    gan = GAN(painter, critic, penalty_weight=0.5, penalty_interval=3)
+    gan = GAN(painter, critic, **options)
     gan.compile(keras.optimizers.SGD(0.0), keras.optimizers.SGD(0.0), run_eagerly=True)
+    return gan
+
+
+def test_penalty_is_the_mean_squared_slope_at_real_and_generated_images_and_paid_in_due_steps_only():
+    gan = gan_of_known_slopes(penalty_weight=0.5, penalty_interval=3)
     real_images = tf.random.stateless_uniform((5, 8, 8, 1), seed=(1, 2))
     fake_images = tf.random.stateless_uniform((5, 8, 8, 1), seed=(3, 4)) - 1
     expected = 0.5 / 2 * 3 * float(tf.reduce_sum(real_images**2) + tf.reduce_sum(fake_images**2)) / 5
@@ -559,6 +571,15 @@ def test_penalty_is_the_mean_squared_slope_at_real_and_generated_images_and_paid
         paid.append(float(gan.gradient_penalty(real_images, fake_images)))
         gan.train_on_batch(real_images)
     assert paid == pytest.approx([expected, 0, 0, expected, 0, 0], rel=1e-5)
+
+
+def test_weight_of_the_penalty_falls_to_a_tenth_and_stays_there():
+    gan = gan_of_known_slopes(penalty_weight=0.5, penalty_decay=16, penalty_interval=1)
+    images, paid = tf.ones((4, 8, 8, 1)), []
+    for steps_done in (0, 2, 4, 400):  # of four images each
+        gan.discriminator_optimizer.iterations.assign(steps_done)
+        paid.append(float(gan.gradient_penalty(images, images)))
+    assert paid == pytest.approx([32, 32 * 0.1**0.5, 3.2, 3.2], rel=1e-5)
 
 
 @pytest.mark.slow
