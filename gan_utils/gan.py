@@ -16,11 +16,8 @@ def discriminator_loss(real_logits, fake_logits):
     """Cross-entropy of a discriminator that should answer 1 to real and 0 to generated images.
 
     Goodfellow et al. 2014, arXiv 1406.2661; -ln p of the probability p = sigmoid(logit) is softplus(-logit). Tossing a
-    coin costs 2 ln 2 = 1.39, perfect answers 0.
-
-    Args:
-        real_logits: float (images, 1), the discriminator's answers to real images.
-        fake_logits: float (images, 1), its answers to generated images.
+    coin costs 2 ln 2 = 1.39, perfect answers 0. `real_logits` are the discriminator's answers to real images, float
+    (images, 1), `fake_logits` those to generated ones.
     """
     return tf.reduce_mean(tf.nn.softplus(-real_logits)) + tf.reduce_mean(tf.nn.softplus(fake_logits))
 

@@ -3,7 +3,7 @@
 A generator turns standard normal latents, (images, latent_dim), into images, (images, image_size, image_size, 1), -1
 (black) to 1 (white). A discriminator turns images into logits, (images, 1), above 0 for "real". The builders take
 
-    image_size           width and height of the images in pixels; for discriminators a multiple of 8
+    image_size           width and height of the images, in pixels; for discriminators a multiple of 8
     filters              channels of the layer next to the images
     latent_dim           length of a random vector
     generator_input_dim  width and height of the generator's first feature maps; doubling it must lead to image_size
@@ -183,21 +183,32 @@ def build_dcgan_generator(
     widest, *narrower = channels_from_image(doublings, filters)[::-1]
     latents = keras.Input((latent_dim,), name="latents")
     x = layers.Dense(generator_input_dim**2 * widest, use_bias=False, **weights)(latents)
-    x = batch_normalization()(x)  # before the reshape, so that every number varies over the batch
-    x = layers.LeakyReLU(negative_slope=0.2)(x)
+    x = layers.LeakyReLU(0.2)(batch_normalization()(x))  # before the reshape, so that numbers vary over the batch
     x = layers.Reshape((generator_input_dim, generator_input_dim, widest))(x)
     for channels in narrower:
         x = layers.Conv2DTranspose(channels, use_bias=False, **doubling)(x)
-        x = layers.LeakyReLU(negative_slope=0.2)(batch_normalization()(x))
-    images = layers.Conv2DTranspose(1, activation="tanh", name="images", dtype="float32", **doubling)(x)
+        x = layers.LeakyReLU(0.2)(batch_normalization()(x))
+    x = without_chessboard(layers.Conv2DTranspose(1, dtype="float32", **doubling)(x))
+    images = layers.Activation("tanh", name="images", dtype="float32")(x)
     return keras.Model(latents, images, name="generator")
+
+
+def without_chessboard(images):
+    """Images without the finest chessboard, of single pixels, which strides of 2 tend to leave.
+
+    A fixed convolution, whose response is 0 at that one frequency, and 1 or a little more at all others.
+    """
+    fixed = layers.Conv2D(1, 2, padding="same", use_bias=False, trainable=False, dtype="float32", name="no_chessboard")
+    images = fixed(images)
+    fixed.set_weights([np.reshape([3, 1, 1, -1], (2, 2, 1, 1)) / 4])
+    return images
 
 
 def build_dcgan_discriminator(image_size=64, filters=32, kernel_size=4, minibatch_std=True):
     """The mirror image of `build_dcgan_generator`, halved until 4 to 7 pixels a side are left.
 
-    The paper normalises batches here, too. Without it, the answer to one image does not depend on the others in its
-    batch, which the gradient penalty needs. `minibatch_std` adds `MinibatchStandardDeviation`.
+    No batch normalisation, unlike in the paper: gradient penalties need answers to one image at a time.
+    `minibatch_std` adds `MinibatchStandardDeviation`.
     """
     images = keras.Input((image_size, image_size, 1), name="images")
     x = images

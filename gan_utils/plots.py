@@ -27,7 +27,6 @@ RATIO_RANGE = 1 / 8, 8  # of graphs; what is outside is drawn at the edge
 # Blue, vermilion, green and purple of Okabe and Ito: colour-blind readers can tell them apart, and each stands out from
 # white. No two lines of a graph differ in colour alone.
 plt.rcParams["axes.prop_cycle"] = plt.cycler(color=["#0072b2", "#d55e00", "#009e73", "#cc79a7"])
-COIN_TOSS = 2 * np.log(2)  # cross-entropy of a discriminator that cannot tell real from generated
 STYLES = ("-", "--", ":", "-.", (0, (5, 1)))
 
 
@@ -190,11 +189,8 @@ def show_grids(paths, titles, columns, height):
     return figure
 
 
-def plot_losses(losses, path=None, coin_toss=COIN_TOSS):
-    """A figure of both losses, from `read_history` or of step_losses.csv; saved where a path is given.
-
-    `coin_toss` is the discriminator's loss where it cannot tell real from generated.
-    """
+def plot_losses(losses, path=None, coin_toss=1.386):
+    """A figure of both losses, from `read_history` or of step_losses.csv, and of a discriminator that tosses a coin."""
     counted = losses.dtype.names[0]
     figure, axes = plt.subplots(2, 1, figsize=(7, 4.5), sharex=True, layout="constrained")
     for axis, name, style in zip(axes, LOSSES, STYLES, strict=False):

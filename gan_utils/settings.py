@@ -144,12 +144,12 @@ def choose_settings(experiment="brain", profile="quick", recipe="baseline", data
 
 
 def choose_penalty_weight(image_size, batch_size):
-    """The improved recipe's `penalty_weight`, with which training starts: 3 for 64x64 pixels in batches of 8.
+    """The improved recipe's `penalty_weight`, with which training starts: 4 for 64x64 pixels in batches of 8.
 
-    In proportion to the number of pixels, over which the differences of two images add up, and inversely to the batch,
-    since fewer images make noisier gradients. Notebook 5 says how to choose it for other data.
+    It grows with the image, over whose pixels differences add up, and as batches get smaller and their gradients
+    noisier. Notebook 5 says how to choose it for other data.
     """
-    return 3 * (image_size / 64) ** 2 * 8 / batch_size
+    return image_size / (2 * batch_size)
 
 
 def check_choice(name, value, known):

@@ -294,3 +294,21 @@ def test_the_other_data_set_needs_its_cells_too(trained, output, tmp_path):
     knees = make_akoa_folder(tmp_path / "knees")
     trained.run(f"settings = choose_settings('knee', 'smoke', data={str(knees)!r}, output={str(output)!r})")
     assert "experiment was brain, is knee" in str(trained.run(TRAINING, error=ValueError))
+
+
+def test_notebook_5_trains_the_improved_recipe_and_puts_it_beside_the_baseline(trained, learner, output):
+    notebook = learner(5)
+    notebook.run_until("folders = ")
+    assert runs_in(output) == ["brain-baseline-smoke", "brain-improved-smoke"]
+    assert "brain-baseline-smoke, brain-improved-smoke" in notebook.run("folders = ").stdout
+    assert read_history(output / "brain-improved-smoke")["epoch"].tolist() == [1, 2]
+
+
+def test_notebook_5_uses_the_improved_run_of_notebook_3(learner, output, monkeypatch):
+    monkeypatch.setenv("GAN_RECIPE", "improved")
+    for number, said in ((3, "0 of 2 epochs done"), (5, "this run is finished")):
+        notebook = learner(number)
+        notebook.run_until(TRAINING)
+        assert said in notebook.run(TRAINING).stdout
+    notebook.run_after(TRAINING)  # without a baseline beside it
+    assert runs_in(output) == ["brain-improved-smoke"]

@@ -45,8 +45,8 @@ def test_improved_recipe_is_laid_over_every_profile(experiment, profile):
 
 def test_penalty_follows_image_size_and_batch_of_the_improved_recipe_alone():
     improved = choose_settings("brain", "quick", "improved")
-    assert improved.penalty_weight == 3
-    assert choose_settings("brain", "full", "improved", batch_size=16).penalty_weight == 8 * improved.penalty_weight
+    assert improved.penalty_weight == 4
+    assert choose_settings("brain", "full", "improved", batch_size=16).penalty_weight == 2 * improved.penalty_weight
     assert choose_settings("brain", "quick", "improved", penalty_weight=0.0).penalty_weight == 0
     assert choose_settings("brain", "quick").penalty_weight == 0
 
