@@ -22,11 +22,11 @@ PARTS = {
     "averaged generator": {"ema_decay": 0.0},
 }
 NO_HELP = {name: value for changes in PARTS.values() for name, value in changes.items()}
-LATTICE = {"generator_input_dim": 8, "kernel_size": 3, "initial_weights": "glorot_uniform", "beta_1": 0.9}
+LATTICE = {"networks": "brain", "generator_input_dim": 8, "kernel_size": 3, "initial_weights": "glorot_uniform"}
 # What makes the improved recipe fail: (changed settings, limits of its `Variant`).
 FAILURES = {
     "lattice": (
-        {**NO_HELP, **LATTICE, "generator_learning_rate": 2e-4, "discriminator_learning_rate": 5e-5},
+        {**NO_HELP, **LATTICE, "beta_1": 0.9, "generator_learning_rate": 2e-4, "discriminator_learning_rate": 5e-5},
         {"enough_images": 6400},
     ),
     "collapse": (

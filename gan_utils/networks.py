@@ -199,9 +199,9 @@ def without_chessboard(images):
     A fixed convolution, whose response is 0 at that one frequency, and 1 or a little more at all others.
     """
     fixed = layers.Conv2D(1, 2, padding="same", use_bias=False, trainable=False, dtype="float32", name="no_chessboard")
-    images = fixed(images)
+    fixed.build(images.shape)
     fixed.set_weights([np.reshape([3, 1, 1, -1], (2, 2, 1, 1)) / 4])
-    return images
+    return fixed(images)
 
 
 def build_dcgan_discriminator(image_size=64, filters=32, kernel_size=4, minibatch_std=True):

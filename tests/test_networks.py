@@ -20,6 +20,7 @@ from gan_utils.networks import (
     build_pair,
     fixed_latents,
     generate_images,
+    without_chessboard,
 )
 from gan_utils.settings import choose_settings
 
@@ -133,6 +134,20 @@ def test_an_answer_depends_on_the_batch_only_where_asked_for(minibatch_std):
     discriminator = build_dcgan_discriminator(32, 4, minibatch_std=minibatch_std)
     alone, together = (discriminator(some, training=True)[0, 0] for some in (images[:2], images))
     assert np.isclose(alone, together, atol=1e-5) != minibatch_std
+
+
+def test_the_chessboard_of_single_pixels_is_removed_and_nothing_else():
+    rows, columns = np.indices((32, 32))
+    chessboard = (-1.0) ** (rows + columns)
+    stripes = (-1.0) ** rows + (-1.0) ** columns
+    smooth = np.sin(rows / 5) + columns / 32
+
+    def filtered(image):
+        return np.array(without_chessboard(image[None, ..., None].astype(np.float32)))[0, :-1, :-1, 0]
+
+    assert abs(filtered(chessboard)).max() < 1e-6
+    np.testing.assert_allclose(filtered(stripes), stripes[:-1, :-1], atol=1e-5)
+    np.testing.assert_allclose(filtered(smooth), smooth[:-1, :-1], atol=0.01)
 
 
 def test_a_batch_that_does_not_vary_is_told_apart():

@@ -38,6 +38,7 @@ KERAS_3_8 = {
     "MaxPooling2D": LAYER + "pool_size strides padding data_format",
     "MinibatchStandardDeviation": LAYER + "activity_regularizer autocast",
     "ReLU": LAYER + "max_value negative_slope threshold",
+    "Activation": LAYER + "activation",
     "Reshape": LAYER + "target_shape",
     "GlorotUniform": "seed",
     "HeNormal": "seed",
