@@ -27,7 +27,7 @@ LATTICE = {"networks": "brain", "generator_input_dim": 8, "kernel_size": 3, "ini
 FAILURES = {
     "lattice": (
         {**NO_HELP, **LATTICE, "beta_1": 0.9, "generator_learning_rate": 2e-4, "discriminator_learning_rate": 5e-5},
-        {"enough_images": 6400},
+        {"enough_images": 4800},
     ),
     "collapse": (
         {**NO_HELP, "generator_learning_rate": 1e-2, "discriminator_learning_rate": 1e-4, "beta_1": 0.5},

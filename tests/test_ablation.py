@@ -61,7 +61,7 @@ def test_three_variants_are_failures_each_with_its_limits():
     failures = [variant for variant in list_variants("brain", "smoke") if variant.kind == "failure"]
     assert [variant.name for variant in failures] == list(FAILURES)
     limits = [(variant.training_images, variant.enough_images) for variant in failures]
-    assert limits == [(None, 6400), (None, 4000), (16, None)]
+    assert limits == [(None, 4800), (None, 4000), (16, None)]
 
 
 def test_clock_starts_after_the_first_step_and_stops_training_in_time(oasis_folder):
