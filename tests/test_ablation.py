@@ -131,9 +131,9 @@ def test_interrupted_ablation_continues_where_it_was(tiny, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         run_ablation(*arguments, **changes)
     folder = run_ablation(*arguments, **changes)
-    assert trained == ["baseline", "networks", "networks"]
+    assert trained == ["baseline", "improved", "improved"]
     rows = read_ablation(folder)
-    assert [row["name"] for row in rows] == ["baseline", "networks"]
+    assert [row["name"] for row in rows] == ["baseline", "improved"]
     assert all((folder / row["picture"]).exists() for row in rows)
     assert {"commit", "device", "seed", "settings", "started", "versions"} <= read_json(folder / "run.json").keys()
     assert len(show_ablation(rows).data.splitlines()) == 2 + len(rows) + 1
@@ -150,7 +150,7 @@ def test_ablation_with_other_settings_is_kept_under_another_name(tiny, capsys):
 MEASURED = ("swd", "diversity_ratio", "high_frequency_ratio", "nearest_ratio")
 
 
-def made_up_row(name, kind="step", **values):
+def made_up_row(name, kind="recipe", **values):
     row = {"name": name, "kind": kind, "changed": {"beta_1": 0.5}, "training_images": None, "enough_images": None}
     row |= dict.fromkeys(MEASURED, 1.5) | {f"{name}_real": 1.0 for name in MEASURED}
     row |= {"generator_loss": 1.0, "discriminator_loss": 1.0, "images_seen": 3000, "images_per_second": 250.0}
@@ -159,13 +159,13 @@ def made_up_row(name, kind="step", **values):
 
 def test_tables_and_grids_show_every_row(tmp_path):
     save_image_grid(tmp_path / "grid.png", np.zeros((16, 32, 32, 1)))
-    rows = [made_up_row("networks"), made_up_row("collapse", "failure", alarms=["Collapse: all alike."])]
+    rows = [made_up_row("improved"), made_up_row("collapse", "failure", alarms=["Collapse: all alike."])]
     lines = show_ablation(rows).data.splitlines()
-    assert "| + networks | beta_1 0.5 | 250 | 1.00, 1.00 | 1.50 | 1.50 | 1.50 | 1.50 | none |" in lines
+    assert "| improved | beta_1 0.5 | 250 | 1.00, 1.00 | 1.50 | 1.50 | 1.50 | 1.50 | none |" in lines
     assert "| collapse | beta_1 0.5 | 250 | 1.00, 1.00 | 1.50 | 1.50 | 1.50 | 1.50 | Collapse: all alike. |" in lines
     assert lines[-1] == "| held-out real subjects | none | none | none | 1.00 | 1.00 | 1.00 | 1.00 | none |"
     figure = show_grids(tmp_path, rows)
-    assert [axis.get_title() for axis in figure.axes] == ["+ networks", "collapse"]
+    assert [axis.get_title() for axis in figure.axes] == ["improved", "collapse"]
     assert figure.axes[0].images[0].get_array().shape == (4 * 34 - 2, 2 * 34 - 2)
     plt.close(figure)
 
