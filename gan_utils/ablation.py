@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from gan_utils import PROJECT_FOLDER, plots, project_path, read_json, short_path
 from gan_utils.metrics import METRICS
-from gan_utils.settings import Settings, choose_settings
+from gan_utils.settings import RECIPES, Settings, choose_settings
 
 RESULTS = "results.json"
 # {part of the improved recipe: how to do without}; add a row, and `make ablation` trains one more variant.
@@ -57,23 +57,17 @@ def list_variants(experiment, profile, data=None, **changes):
         >>> [variant.name for variant in list_variants("brain", "quick")][:3]
         ['baseline', 'improved', 'without relativistic losses']
     """
-    baseline, improved = (
-        choose_settings(experiment, profile, recipe, data, **changes) for recipe in ("baseline", "improved")
-    )
-    variants = [Variant("baseline", baseline, {}, "recipe"), Variant("improved", improved, {}, "recipe")]
+    recipes = {recipe: choose_settings(experiment, profile, recipe, data, **changes) for recipe in RECIPES}
+    variants = [Variant(recipe, settings, {}, "recipe") for recipe, settings in recipes.items()]
+    improved = recipes["improved"]
     for part, without in PARTS.items():
-        if settings := changed(improved, without):
+        settings = dataclasses.replace(improved, **without)
+        if settings != improved:  # your own changes may have left it out already
             variants.append(Variant(f"without {part}", settings, without, "without"))
     for name, (failing, limits) in FAILURES.items():
-        settings = changed(improved, failing) or improved
+        settings = dataclasses.replace(improved, **failing)
         variants.append(Variant(name, settings, failing, "failure", **limits))
     return variants
-
-
-def changed(settings, changes):
-    """The settings with these changes, or None where they are as they were."""
-    others = dataclasses.replace(settings, **changes)
-    return others if others != settings else None
 
 
 def ablation_folder(settings):
@@ -123,11 +117,8 @@ def show_ablation(rows):
 def changes_of(row):
     """What a row changed, in words."""
     limits = {"training images": row["training_images"], "stopped after images": row["enough_images"]}
-    return list_settings(row["changed"] | {name: number for name, number in limits.items() if number})
-
-
-def list_settings(settings):
-    return ", ".join(f"{name} {value}" for name, value in settings.items()) or "nothing"
+    changed = row["changed"] | {name: number for name, number in limits.items() if number}
+    return ", ".join(f"{name} {value}" for name, value in changed.items()) or "nothing"
 
 
 def show_grids(folder, rows, columns=2):

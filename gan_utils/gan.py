@@ -43,7 +43,7 @@ def relativistic_discriminator_loss(real_logits, fake_logits):
 @keras.saving.register_keras_serializable("gan_utils")
 def relativistic_generator_loss(real_logits, fake_logits):
     """The same question with the roles exchanged: a generated image should look more real than a real one."""
-    return tf.reduce_mean(tf.nn.softplus(real_logits - fake_logits))
+    return relativistic_discriminator_loss(fake_logits, real_logits)
 
 
 LOSSES = {

@@ -183,11 +183,12 @@ def build_dcgan_generator(
     widest, *narrower = channels_from_image(doublings, filters)[::-1]
     latents = keras.Input((latent_dim,), name="latents")
     x = layers.Dense(generator_input_dim**2 * widest, use_bias=False, **weights)(latents)
-    x = layers.LeakyReLU(0.2)(batch_normalization()(x))  # before the reshape, so that numbers vary over the batch
+    x = batch_normalization()(x)  # before the reshape, so that numbers vary over the batch
+    x = layers.LeakyReLU(negative_slope=0.2)(x)
     x = layers.Reshape((generator_input_dim, generator_input_dim, widest))(x)
     for channels in narrower:
         x = layers.Conv2DTranspose(channels, use_bias=False, **doubling)(x)
-        x = layers.LeakyReLU(0.2)(batch_normalization()(x))
+        x = layers.LeakyReLU(negative_slope=0.2)(batch_normalization()(x))
     x = without_chessboard(layers.Conv2DTranspose(1, dtype="float32", **doubling)(x))
     images = layers.Activation("tanh", name="images", dtype="float32")(x)
     return keras.Model(latents, images, name="generator")

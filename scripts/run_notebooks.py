@@ -111,7 +111,7 @@ def main(arguments):
         sys.exit(f"Cannot start: no notebooks in {PROJECT_FOLDER / 'notebooks'}. Get the whole project by git clone.")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's C++ messages would fill the terminal
     if arguments.start_over:
-        for recipe in {settings.recipe, "improved"}:  # which notebook 5 trains
+        for recipe in dict.fromkeys([settings.recipe, "improved"]):  # notebook 5 trains the latter
             start_over(dataclasses.replace(settings, recipe=recipe))
     # The notebooks read their defaults from here.
     os.environ.update({f"GAN_{name.upper()}": getattr(arguments, name) for name in COMMAND_LINE})

@@ -251,7 +251,14 @@ def test_own_networks_are_those_that_are_trained(recipe, real_images):
 
 
 def test_settings_reach_the_gan():
-    changes = {"penalty_weight": 0.3, "penalty_interval": 7, "translation": 0.2, "ema_decay": 0.8, "beta_1": 0.7}
+    changes = {
+        "penalty_weight": 0.3,
+        "penalty_decay": 900,
+        "penalty_interval": 7,
+        "translation": 0.2,
+        "ema_decay": 0.8,
+        "beta_1": 0.7,
+    }
     rates = {"generator_learning_rate": 0.01, "discriminator_learning_rate": 0.02}
     gan = build_gan(choose_settings("knee", "smoke", updates="simultaneous", **changes, **rates))
     assert gan.update == gan.update_simultaneously

@@ -146,6 +146,7 @@ def test_run_folder_follows_from_the_choices(experiment, profile):
         ({"penalty_weight": -1.0}, "penalty_weight"),
         ({"penalty_weight": float("inf")}, "penalty_weight inf"),
         ({"penalty_weight": float("nan")}, "penalty_weight nan"),
+        ({"penalty_decay": -1}, "penalty_decay -1 is too small"),
         ({"penalty_interval": 0}, "penalty_interval 0 is too small"),
         ({"networks": "best"}, "brain, knee, dcgan"),
         ({"initial_weights": "zeros"}, "glorot_uniform, he_normal, normal"),
