@@ -25,7 +25,7 @@ def contestant(of_pairs, others):
 
 
 def by_gan_utils():
-    from gan_utils.features import ssim_all_pairs
+    from gan_utils.image_statistics import ssim_all_pairs
 
     first, second = two_sets()
     return contestant(lambda others: ssim_all_pairs(first, second[:others]), OTHERS)

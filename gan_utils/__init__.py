@@ -8,8 +8,11 @@ fast        on which devices it is computed, and by which faster kernels
 pair        what Keras asks of two networks: compile, save, load, resume, tell one run from another
 gan         the losses and one training step, as a Keras model
 run_folder  the folder that holds everything a run leaves behind
-features    what is measured in images: SSIM, patches, spectra, nearest neighbours
-metrics     `METRICS`, and the evaluation of generated images beside real ones
+image_statistics  what is measured in images: SSIM, patches, spectra, nearest neighbours
+features    small networks, random or trained here, whose features sets of images are compared by
+anatomy     areas, lengths and symmetry of brains and knees
+metrics     `METRICS`, the one table of metrics, and when they raise a warning
+evaluator   every metric of generated images beside the same of real ones
 plots       image grids, GIFs, graphs and tables
 callbacks   what happens after each epoch
 ablation    the improved recipe without each of its parts, and three failures

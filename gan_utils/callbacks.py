@@ -10,8 +10,9 @@ from IPython import get_ipython
 
 from gan_utils import UpdatingLine, atomic_write, counted, duration, go_on, newest, show_in_place, time_left, write_rows
 from gan_utils.data import scale_to_unit_range
-from gan_utils.features import SSIM_IMAGES, sample_images
-from gan_utils.metrics import LOSSES, METRICS, Evaluator, describe_warnings, warnings_of_run, watched
+from gan_utils.evaluator import Evaluator
+from gan_utils.image_statistics import SSIM_IMAGES, sample_images
+from gan_utils.metrics import BEST, LOSSES, METRICS, describe_warnings, warnings_of_run, watched
 from gan_utils.networks import fixed_latents, generate_images, save_network
 from gan_utils.pair import restore_state, save_state
 from gan_utils.plots import epoch_image_path, plot_history, save_image_grid, show_figure, show_picture
@@ -28,6 +29,7 @@ def training_callbacks(settings, folder, splits):
         SaveEpochImages(folder, fixed_latents(settings)),
         Evaluate(splits, settings),
         WriteHistory(folder),  # after Evaluate, whose metrics it writes down
+        KeepBest(folder),  # by the history
         WriteStepLosses(folder),
         ShowProgress(folder),
     ]
@@ -64,12 +66,12 @@ class Evaluate(keras.callbacks.Callback):
         self.evaluator = Evaluator(splits.validate.images, splits.train.images, settings, *sizes)
 
     def on_epoch_end(self, epoch, logs):
-        every_epoch = [name for name, metric in METRICS.items() if metric.every_epoch]
+        every_epoch = [name for name in self.evaluator.names() if METRICS[name].every_epoch]
         images = generate_images(self.model.averaged_generator, self.latents[:SSIM_IMAGES])
         logs.update(self.evaluator(images, every_epoch))
         if epoch + 1 in (1, self.params["epochs"]) or (epoch + 1) % self.interval == 0:
             images = generate_images(self.model.averaged_generator, self.latents)
-            logs.update(self.evaluator(images, [name for name in METRICS if name not in every_epoch]))
+            logs.update(self.evaluator(images, [name for name in self.evaluator.names() if name not in every_epoch]))
 
 
 class WriteTable(keras.callbacks.Callback):
@@ -111,8 +113,9 @@ class WriteHistory(WriteTable):
     """Writes a row an epoch to history.csv: epoch (from 1), both mean losses, metrics, seconds so far."""
 
     def __init__(self, folder):
-        real = [f"{name}_real" for name, metric in METRICS.items() if metric.target is None]
-        super().__init__(folder / "history.csv", ["epoch", *LOSSES, *METRICS, *real, "seconds"])
+        names = watched()
+        real = [f"{name}_real" for name, metric in names.items() if metric.target is None and name not in LOSSES]
+        super().__init__(folder / "history.csv", ["epoch", *names, *real, "seconds"])
 
     def on_epoch_begin(self, epoch, logs=None):
         is_first = self.rows is None
@@ -123,6 +126,22 @@ class WriteHistory(WriteTable):
     def on_epoch_end(self, epoch, logs):
         values = {name: f"{logs[name]:.6g}" for name in self.columns if math.isfinite(logs.get(name, math.nan))}
         self.write([{"epoch": epoch + 1, **values, "seconds": f"{time.monotonic() - self.start:.1f}"}])
+
+
+class KeepBest(keras.callbacks.Callback):
+    """Keeps the generator that was best on the validation subjects so far, by `metrics.BEST`: best_generator.keras.
+
+    What earlier epochs had is in the history, so that a run that is continued keeps what was best before.
+    """
+
+    def __init__(self, folder):
+        super().__init__()
+        self.folder = folder
+
+    def on_epoch_end(self, epoch, logs):
+        if math.isfinite(logs.get(BEST, math.nan)) and np.nanargmin(read_history(self.folder)[BEST]) == epoch:
+            with go_on(), atomic_write(self.folder / "best_generator.keras") as path:
+                save_network(self.model.averaged_generator, path)
 
 
 class WriteStepLosses(WriteTable):
@@ -249,7 +268,7 @@ class ShowProgress(keras.callbacks.Callback):
             self.raised = raised
             lines = [f"Warning in epoch {epochs[0]}. {text}" for text, epochs in raised.items()]
             self.warnings.show("\n".join(lines), last=True)
-        self.show_epoch(history, graphs=all(name in logs for name in METRICS))
+        self.show_epoch(history, graphs=all(name in logs for name in watched()))
 
     def show_epoch(self, history, graphs=True):
         """The pictures of the last epoch, and the graphs up to it, in a notebook."""

@@ -72,7 +72,7 @@ data/README.md says where the slices come from.""",
             },
             "smoke": {"image_size": 32, "generator_input_dim": 4, "filters": 4, "phantom_subjects": 10, **SMOKE},
         },
-        improved={"full": {}, "quick": {"steps_per_epoch": 360}, "smoke": {"filters": 4}},
+        improved={"full": {}, "quick": {"steps_per_epoch": 330}, "smoke": {"filters": 4}},
     ),
     "knee": Dataset(
         folder="AKOA_Analysis",
@@ -102,7 +102,7 @@ data/README.md says where the slices come from.""",
             },
             "smoke": {"image_size": 32, "filters": 4, "batch_size": 16, "phantom_subjects": 6, **SMOKE},
         },
-        improved={"full": {}, "quick": {"steps_per_epoch": 360}, "smoke": {"filters": 4}},
+        improved={"full": {}, "quick": {"steps_per_epoch": 400}, "smoke": {"filters": 4}},
     ),
 }
 # fmt: on

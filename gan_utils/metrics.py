@@ -4,29 +4,22 @@ A metric means something only beside the same metric of real images that stand i
 gives both.
 """
 
-import copy
 from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
 from gan_utils import counted
-from gan_utils.data import DATASETS
-from gan_utils.features import (
+from gan_utils.features import density_and_coverage, frechet_distance, kernel_distance
+from gan_utils.image_statistics import (
     SSIM_IMAGES,
     distance_to_others,
-    distance_to_training,
     high_frequency_power,
-    sample_images,
-    sample_reference_batches,
-    sliced_wasserstein_distance,
-    small_copies,
     ssim_all_pairs,
     ssim_with_batches,
 )
 
 FIRST_EPOCH_TO_WARN = 3  # the fog and the lattice that healthy runs begin with raise no warning before
-UNKNOWN = "cannot be computed: there is one image only, images hold NaN, or what it is divided by is 0 in real images"
 
 
 def maximum_ssim(images, real):
@@ -57,8 +50,12 @@ class Metric(NamedTuple):
     sharp_only: bool = False  # whether `low` counts only where the images are not blurred
     for_subjects: bool = True  # whether it means something for the slices of one subject
     every_epoch: bool = False  # whether it is worked out in each epoch, of the sixteen images in its grid
+    needs: str | None = None  # what the `Evaluator` has to have been given: "network" or "discriminator"
     digits: int = 2
 
+
+# Training images stand in for generated ones, and both are compared with held-out images.
+BY_NETWORK = {"stand_in": lambda real: real.training_sample, "for_subjects": False, "needs": "network"}
 
 # Where warnings begin: sets of six or more real subjects had ratios of 0.7 to 1.2 in trials.
 METRICS = {
@@ -101,7 +98,60 @@ METRICS = {
         "train for fewer epochs.",
         sharp_only=True,
     ),
+    "frechet_distance": Metric(
+        "Fréchet distance, trained features",
+        compute=lambda images, real: real.compare(frechet_distance, images),
+        **BY_NETWORK,
+    ),
+    "frechet_ratio": Metric(
+        "the same, divided by that of real images",
+        compute=lambda images, real: (
+            real.compare(frechet_distance, images) / np.mean(real.compare(frechet_distance, real.training_sample))
+        ),
+        target=1,
+        **BY_NETWORK,
+    ),
+    "kernel_distance": Metric(
+        "kernel distance, trained features",
+        compute=lambda images, real: real.compare(kernel_distance, images),
+        **BY_NETWORK,
+    ),
+    "random_frechet_distance": Metric(
+        "Fréchet distance, random features",
+        compute=lambda images, real: real.compare(frechet_distance, images, "random"),
+        **BY_NETWORK,
+    ),
+    "random_kernel_distance": Metric(
+        "kernel distance, random features",
+        compute=lambda images, real: real.compare(kernel_distance, images, "random"),
+        **BY_NETWORK,
+    ),
+    "density": Metric(
+        "density",
+        compute=lambda images, real: density_and_coverage(*real.equally_many(images))[0],
+        **BY_NETWORK,
+    ),
+    "coverage": Metric(
+        "coverage",
+        compute=lambda images, real: density_and_coverage(*real.equally_many(images))[1],
+        **BY_NETWORK,
+    ),
+    "two_sample_accuracy": Metric(
+        "accuracy of a two-sample test",
+        compute=lambda images, real: real.tell_apart(images),
+        target=0.5,
+        **BY_NETWORK,
+    ),
+    "discriminator_gap": Metric(
+        "training images that the discriminator prefers",
+        compute=lambda images, real: real.preferred_training_images(images),
+        target=0.5,
+        for_subjects=False,
+        needs="discriminator",
+    ),
 }
+
+BEST = "swd"  # chooses, on validation subjects, which generator is kept as the best one; the lower the better
 
 LOSSES = {
     "generator_loss": Metric("generator loss", compute=None, every_epoch=True),
@@ -117,108 +167,8 @@ LOSSES = {
 
 
 def watched():
-    """{name: `Metric`} of all that a history holds: the losses, and `METRICS` with what was added to it."""
-    return {**LOSSES, **METRICS}
-
-
-class Evaluator:
-    """Works out `METRICS` of sets of generated images; what depends on the real images alone is worked out once.
-
-    Built up in notebooks/04_evaluate.ipynb.
-
-    Args:
-        held_out: real images of subjects whom the generator never saw; of one subject only, they are no fair measure.
-        training: all images that it was trained on.
-        settings: `Settings`; uses experiment, seed and ssim_batches.
-        number: how many images of each set count; 256 or more give steady values.
-        projections: of the sliced Wasserstein distances.
-
-    Example:
-        >>> evaluator = Evaluator(splits.test.images, splits.train.images, settings)
-        >>> evaluator(generate_images(generator, latents))["diversity_ratio"]
-        0.98
-    """
-
-    def __init__(self, held_out, training, settings, number=256, projections=256):
-        self.training, self.number, self.seed, self.projections = training, number, settings.seed, projections
-        self.training_sample = sample_images(training, number, self.seed)
-        self.training_copies = small_copies(training)
-        self.published_ssim = PUBLISHED_SSIM[DATASETS[settings.experiment].published_ssim]
-        self.reference_batches = sample_reference_batches(training, settings)
-        self.means = {}
-        self.hold_out(held_out)
-
-    def hold_out(self, held_out):
-        self.held_out, self.held_out_sample = held_out, sample_images(held_out, self.number, self.seed)
-        self.means = {key: mean for key, mean in self.means.items() if key[1] == "training_sample"}
-        self.real_values = {}
-
-    def __call__(self, images, names=None):
-        """{name: value} of the metrics named, or of all of them.
-
-        Of each `name` also `name_real`, that of real images in place of the generated ones, and, where a metric has a
-        value for each image, their standard deviation as `name_spread` and `name_real_spread`. What cannot be computed
-        is NaN, and `name_reason` says why.
-        """
-        values = {}
-        for name in METRICS if names is None else names:
-            metric = METRICS[name]
-            with np.errstate(divide="ignore", invalid="ignore"):  # `summary` says so in words
-                if name not in self.real_values:
-                    self.real_values[name] = summary(f"{name}_real", metric.compute(metric.stand_in(self), self))
-                values |= summary(name, metric.compute(images, self)) | self.real_values[name]
-        return values
-
-    def textures(self, images):
-        """`sliced_wasserstein_distance` to the held-out images, from as many as there are of each set."""
-        number = min(map(len, (images, self.held_out_sample, self.training)))
-        images = sample_images(images, number, self.seed)
-        distances = sliced_wasserstein_distance(images, self.held_out_sample, self.seed, self.projections)
-        return {level: round(distance, 4) for level, distance in distances.items()}
-
-    def nearest(self, images):
-        """Distance of each image to the nearest training image: float (images,)."""
-        return distance_to_training(images, self.training, self.training_copies)[0]
-
-    def mean(self, measure, images):
-        """Mean of a measure over the attribute `images`, which holds real ones."""
-        if (measure, images) not in self.means:
-            self.means[measure, images] = np.mean(measure(getattr(self, images)))
-        return self.means[measure, images]
-
-    def by_subject(self, generated, subjects):
-        """The metrics against one held-out subject at a time: their spread says how much depends on who was held out.
-
-        A subject's slices are few and alike, so distances are larger than against all: compare with `name_real` only.
-
-        Args:
-            generated: generated images.
-            subjects: int (held-out images,), the number of the subject in each.
-
-        Returns:
-            {name: array with a value a subject}: "subject", and the metrics that mean something for one subject, with
-            `_real` beside them where they have no target; ratios have that subject's images below the line.
-        """
-        names = [name for name, metric in METRICS.items() if metric.for_subjects]
-        found = {"subject": np.unique(subjects)}
-        one = copy.copy(self)
-        for subject in found["subject"]:
-            one.hold_out(self.held_out[subjects == subject])
-            values = one(generated, names)
-            for name in names:
-                value, real = values[name], values[f"{name}_real"]
-                pair = {name: value / (real or np.nan)} if METRICS[name].target else {name: value, f"{name}_real": real}
-                for key in pair:
-                    found.setdefault(key, []).append(pair[key])
-        return {name: np.array(values) for name, values in found.items()}
-
-
-def summary(name, values):
-    """A metric of each image, or of all, as {name: mean, name_spread: standard deviation}; else NaN and name_reason."""
-    if not np.isfinite(values).all():
-        return {name: np.nan, f"{name}_reason": UNKNOWN}
-    spread = {f"{name}_spread": round(float(np.std(values)), 4)} if np.ndim(values) else {}
-    return {name: round(float(np.mean(values)), 4), **spread}
+    """{name: `Metric`} of all that a history holds: the losses, and `METRICS` that need nothing but images."""
+    return LOSSES | {name: metric for name, metric in METRICS.items() if metric.needs is None}
 
 
 def find_warnings(values, epoch=FIRST_EPOCH_TO_WARN):

@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image, ImageDraw
 
 from gan_utils import atomic_write, go_on
-from gan_utils.features import HIGH_FREQUENCY, radial_spectra
+from gan_utils.image_statistics import HIGH_FREQUENCY, radial_spectra
 from gan_utils.metrics import LOSSES, METRICS, watched
 
 UNIT_RANGE, BYTE_RANGE = {"vmin": -1, "vmax": 1}, {"vmin": 0, "vmax": 255}  # fixed: pictures can be compared
@@ -135,9 +135,9 @@ def show_table(header, rows):
 
 
 def show_metrics(values):
-    """All `METRICS` of generated images beside those of real ones, as a table; `values` are those of `Evaluator`."""
+    """Metrics of generated images beside those of real ones, as a table; `values` are those of `Evaluator`."""
     rows = []
-    for name, metric in METRICS.items():
+    for name, metric in [(name, METRICS[name]) for name in METRICS if name in values]:
         cells = []
         for key in (name, f"{name}_real"):
             numbers = [values[each] for each in (key, f"{key}_spread") if values.get(each) is not None]
@@ -267,4 +267,29 @@ def saved(figure, path):
     if path:
         with atomic_write(path) as unfinished:
             figure.savefig(unfinished, dpi=100, facecolor="white")
+    return figure
+
+
+def plot_points(sets):
+    """A figure of {label: points (images, 2)}, each set in a colour of its own."""
+    figure, axis = plt.subplots(figsize=(5, 3.6), layout="constrained")
+    for marker, (label, points) in zip("ox^", sets.items(), strict=False):
+        axis.scatter(*points.T, s=9, marker=marker, alpha=0.5, label=label)
+    axis.legend()
+    return figure
+
+
+def plot_distributions(sets, labels):
+    """A figure of histograms, one for each measurement in `labels`, with {set: {measurement: values}} overlaid."""
+    figure, axes = plt.subplots(1, len(labels), figsize=(2.6 * len(labels), 2.4), layout="constrained", squeeze=False)
+    for axis, (name, label) in zip(axes.flat, labels.items(), strict=True):
+        values = {each: found[name][np.isfinite(found[name])] for each, found in sets.items()}
+        together = np.concatenate(list(values.values()))
+        bins = np.linspace(*(np.percentile(together, [1, 99]) if len(together) else (0, 1)), 20)
+        for style, (each, numbers) in zip(STYLES, values.items(), strict=False):
+            share = np.full(len(numbers), 1 / max(len(numbers), 1))  # sets may be of different size
+            axis.hist(numbers, bins, weights=share, histtype="step", linestyle=style, label=each)
+        axis.set_title(label, fontsize=8)
+        axis.tick_params(labelsize=7, left=False, labelleft=False)
+    axes.flat[0].legend(fontsize=7)
     return figure

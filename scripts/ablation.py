@@ -20,8 +20,9 @@ import numpy as np
 
 import prepare
 from gan_utils import UpdatingLine, ablation, counted, data, duration, read_json, write_json
+from gan_utils.evaluator import Evaluator
 from gan_utils.gan import build_gan
-from gan_utils.metrics import Evaluator, find_warnings
+from gan_utils.metrics import find_warnings
 from gan_utils.networks import fixed_latents, generate_images
 from gan_utils.plots import save_image_grid
 from gan_utils.run_folder import archive, run_notes

@@ -7,6 +7,7 @@ from scipy.ndimage import gaussian_filter
 
 from gan_utils import PROJECT_FOLDER, DataError, data
 from gan_utils.data import DATASETS
+from gan_utils.metrics import METRICS
 from gan_utils.settings import choose_settings
 
 NOTEBOOKS = sorted((PROJECT_FOLDER / "notebooks").glob("*.ipynb"))
@@ -15,6 +16,10 @@ PAGES = [page for place in ("", "[a-z]*/", "*/showcase/") for page in sorted(PRO
 # No deadline: how long an example takes depends on the machine. The same examples in every run.
 hypothesis.settings.register_profile("tutorial", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("tutorial")
+
+
+# The metrics that need nothing but images, which training watches.
+OF_IMAGES = {name: metric for name, metric in METRICS.items() if metric.needs is None}
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
+from conftest import OF_IMAGES
 from gan_utils import PROJECT_FOLDER, ablation, data, read_json, write_json
 from gan_utils.ablation import (
     FAILURES,
@@ -17,7 +18,8 @@ from gan_utils.ablation import (
     show_grids,
 )
 from gan_utils.data import DATASETS
-from gan_utils.metrics import METRICS, Evaluator
+from gan_utils.evaluator import Evaluator
+from gan_utils.metrics import METRICS
 from gan_utils.plots import save_image_grid
 from gan_utils.settings import choose_settings
 from scripts import ablation as script
@@ -113,8 +115,8 @@ def test_images_are_evaluated_against_validation_subjects_and_the_test_subjects_
     assert seen[0][0] is splits.validate.images
     assert seen[0][1] == 4
     assert images.shape == (16, 32, 32, 1)
-    assert {name for name in row if name in METRICS} == set(METRICS)
-    assert {f"{name}_real" for name in METRICS} <= row.keys()
+    assert {name for name in row if name in METRICS} == set(OF_IMAGES)
+    assert {f"{name}_real" for name in OF_IMAGES} <= row.keys()
 
 
 def test_interrupted_ablation_continues_where_it_was(tiny, monkeypatch):

@@ -8,27 +8,29 @@ import numpy as np
 import pytest
 from skimage.metrics import structural_similarity
 
-from conftest import make_akoa_folder, make_oasis_folder
+from conftest import OF_IMAGES, make_akoa_folder, make_oasis_folder
 from gan_utils import callbacks, data, metrics
 from gan_utils.callbacks import (
     HISTORY_IN_WORDS,
     Evaluate,
+    KeepBest,
     ShowProgress,
     WriteHistory,
     WriteStepLosses,
     fixed_latents,
     training_callbacks,
 )
-from gan_utils.features import sample_reference_batches
+from gan_utils.evaluator import Evaluator
 from gan_utils.gan import GAN
-from gan_utils.metrics import METRICS, Evaluator, describe_warnings
+from gan_utils.image_statistics import sample_reference_batches
+from gan_utils.metrics import METRICS, describe_warnings
 from gan_utils.networks import build_pair, generate_images
 from gan_utils.plots import epoch_image_path, image_grid, save_image_grid
 from gan_utils.run_folder import read_history
 from gan_utils.settings import choose_settings
 
 EVERY_EPOCH = [name for name, metric in METRICS.items() if metric.every_epoch]
-NOT_EVERY_EPOCH = [name for name in METRICS if name not in EVERY_EPOCH]
+NOT_EVERY_EPOCH = [name for name in OF_IMAGES if name not in EVERY_EPOCH]
 
 
 def train(folder, data_folder, experiment="brain", epochs=2, **changes):
@@ -78,8 +80,8 @@ def test_history_has_a_row_an_epoch_counted_from_one(trained):
 
 
 def test_history_has_a_column_for_each_metric_and_for_what_real_images_have(trained):
-    real = [f"{name}_real" for name, metric in METRICS.items() if metric.target is None]
-    expected = ["epoch", "generator_loss", "discriminator_loss", *METRICS, *real, "seconds"]
+    real = [f"{name}_real" for name, metric in OF_IMAGES.items() if metric.target is None]
+    expected = ["epoch", "generator_loss", "discriminator_loss", *OF_IMAGES, *real, "seconds"]
     assert list(read_history(trained[3]).dtype.names) == expected
     assert {"swd", "swd_real", "ssim", "diversity_ratio"} <= set(expected)
 
@@ -122,7 +124,7 @@ def test_one_slice_a_subject_is_enough(tmp_path, capsys, experiment):
     make, sizes = {"brain": (make_oasis_folder, brains), "knee": (make_akoa_folder, knees)}[experiment]
     make(tmp_path / "slices" / data.DATASETS[experiment].folder, **sizes)
     history = read_history(train(tmp_path, tmp_path / "slices", experiment)[-1])
-    for name in METRICS:
+    for name in OF_IMAGES:
         assert np.isfinite(history[name]).all()
     assert "nan" not in (tmp_path / "history.csv").read_text()
     assert "NaN" not in capsys.readouterr().err
@@ -152,7 +154,7 @@ def test_real_images_are_measured_once_and_not_in_every_evaluation(trained, monk
     monkeypatch.setattr(metrics, "high_frequency_power", lambda images: measured.append(images) or power(images))
     for epoch in (0, 1):
         evaluate.on_epoch_end(epoch, logs := {})
-        assert {name for name in logs if name in METRICS} == set(METRICS)
+        assert {name for name in logs if name in METRICS} == set(OF_IMAGES)
     expected = generate_images(model.generator, fixed_latents(settings, 64))
     real = [images for images in measured if images.dtype == np.uint8]
     generated = [images for images in measured if images.dtype != np.uint8]
@@ -232,7 +234,7 @@ def test_a_notebook_shows_the_newest_grid_and_graphs_in_evaluated_epochs_only(tm
     monkeypatch.setattr(callbacks, "plot_history", lambda history: plotted.append(plot(history)) or plotted[-1])
     progress = ShowProgress(tmp_path)
     progress.on_train_begin()
-    losses, evaluated = {"generator_loss": 1.0, "discriminator_loss": 1.0, "ssim": 0.5}, dict.fromkeys(METRICS, 1.0)
+    losses, evaluated = {"generator_loss": 1.0, "discriminator_loss": 1.0, "ssim": 0.5}, dict.fromkeys(OF_IMAGES, 1.0)
     for epoch, logs in enumerate((losses | evaluated, losses, losses | evaluated)):
         save_image_grid(epoch_image_path(tmp_path, epoch + 1), np.zeros((16, 8, 8, 1)))
         write_history(tmp_path, epoch, **logs)
@@ -349,3 +351,42 @@ def test_latents_of_the_pictures_are_not_those_of_the_first_training_step():
     settings = choose_settings("brain", "smoke")
     first_step = keras.random.normal((16, settings.latent_dim), seed=keras.random.SeedGenerator(settings.seed))
     assert np.abs(np.array(first_step) - fixed_latents(settings)).max() > 1
+
+
+# ---- The best generator ----------------------------------------------------------------------------------------
+
+
+def keep_best(model, folder, distances, first_epoch=0):
+    """Which epochs, counted from 1, were kept as the best one by a new `KeepBest`."""
+    keeper, kept = KeepBest(folder), []
+    keeper.set_model(model)
+    path = folder / "best_generator.keras"
+    for epoch, distance in enumerate(distances, start=first_epoch):
+        logs = {} if distance is None else {"swd": distance}
+        write_history(folder, epoch, **logs)
+        before = path.stat().st_mtime_ns if path.exists() else None
+        keeper.on_epoch_end(epoch, logs)
+        if path.exists() and path.stat().st_mtime_ns != before:
+            kept.append(epoch + 1)
+    return kept
+
+
+def test_best_generator_is_that_of_the_smallest_distance_so_far(trained, tmp_path):
+    model = trained[0]
+    assert keep_best(model, tmp_path, [9.12345678, None, 8.0, 8.0, 8.5]) == [1, 3]
+    saved = keras.models.load_model(tmp_path / "best_generator.keras")
+    for one, other in zip(saved.get_weights(), model.averaged_generator.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_run_that_is_continued_keeps_what_was_best_before(trained, tmp_path):
+    assert keep_best(trained[0], tmp_path, [9.0, 8.0]) == [1, 2]
+    assert keep_best(trained[0], tmp_path, [8.5, 7.0], first_epoch=2) == [4]
+
+
+def test_every_run_leaves_its_best_generator(trained):
+    _, settings, splits, folder = trained
+    best = keras.models.load_model(folder / "best_generator.keras")
+    images = generate_images(best, fixed_latents(settings, 64))
+    evaluator = Evaluator(splits.validate.images, splits.train.images, settings, 64, 128)
+    assert evaluator(images, ["swd"])["swd"] == pytest.approx(np.nanmin(read_history(folder)["swd"]), rel=1e-4)

@@ -1,12 +1,15 @@
 """`METRICS` is the one table: what is worked out of images, beside real ones, and when it raises a warning."""
 
+import keras
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from conftest import blurred, chessboard, stamped
-from gan_utils import metrics
-from gan_utils.features import (
+from conftest import OF_IMAGES, blurred, chessboard, stamped
+from gan_utils import evaluator as evaluator_module
+from gan_utils.evaluator import Evaluator
+from gan_utils.features import build_feature_network
+from gan_utils.image_statistics import (
     distance_to_training,
     sample_images,
     sample_reference_batches,
@@ -17,7 +20,6 @@ from gan_utils.metrics import (
     LOSSES,
     METRICS,
     PUBLISHED_SSIM,
-    Evaluator,
     Metric,
     describe_warnings,
     find_warnings,
@@ -52,7 +54,7 @@ def test_a_perfect_generator_raises_no_warning(good, held_out, training, evaluat
         assert 0 < values[f"{name}_spread"] < 0.5
         assert 0 < values[f"{name}_real_spread"] < 0.5
     assert values["nearest_ratio_real"] == 1
-    with_spread = [f"{name}{real}" for name in METRICS if name != "swd" for real in ("", "_real")]
+    with_spread = [f"{name}{real}" for name in OF_IMAGES if name != "swd" for real in ("", "_real")]
     assert values.keys() == {*with_spread, *(f"{name}_spread" for name in with_spread), "swd", "swd_real"}
     assert find_warnings(values) == []
     assert evaluator(good) == values
@@ -99,9 +101,9 @@ def test_real_images_are_measured_once_for_many_sets(good, held_out, training, n
         measured.append(images)
         return distance_to_training(images, *arguments)
 
-    monkeypatch.setattr(metrics, "distance_to_training", counted)
+    monkeypatch.setattr(evaluator_module, "distance_to_training", counted)
     assert evaluator(noise) == expected[1]
-    assert [images is noise for images in measured] == [True]
+    assert [np.shares_memory(images, noise) for images in measured] == [True] * 3  # as it is, and mirrored twice
     evaluator.real_values["swd"] = {"swd_real": 123.0}  # used, not worked out anew
     assert evaluator(noise) == {**expected[1], "swd_real": 123.0}
 
@@ -187,8 +189,8 @@ def test_what_would_be_divided_by_nothing_is_unknown_with_its_reason(good, train
     sets = {"black": np.full_like(good, -1), "one": good[:1].repeat(60, axis=0), "blobs": good[30:], "alone": good[:1]}
     evaluator = evaluator_of(sets[held_out_image], sets[training_image])
     values = evaluator(good)
-    assert {name for name in METRICS if np.isnan(values[name])} == unknown
-    assert {name for name in METRICS if f"{name}_reason" in values} == unknown
+    assert {name for name in OF_IMAGES if np.isnan(values[name])} == unknown
+    assert {name for name in OF_IMAGES if f"{name}_reason" in values} == unknown
     assert "one image only" in values["diversity_ratio_real_reason"]
     assert not any(warning.startswith("NaN") for warning in find_warnings(values))
     by_subject = evaluator.by_subject(good, np.arange(len(sets[held_out_image])) % 2)
@@ -366,3 +368,85 @@ def test_copies_and_noise_are_seen_by_every_subject(training_subjects):
     assert (values["nearest_ratio"] > 1.1).all()
     assert (values["high_frequency_ratio"] > 2).all()
     assert (values["swd"] > 1.1 * values["swd_real"]).all()
+
+
+# ---- Metrics that need a network -------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def thorough(held_out, training):
+    """An evaluator with what all metrics need; its discriminator finds bright images real."""
+    images = keras.Input((32, 32, 1))
+    discriminator = keras.Model(images, keras.layers.GlobalAveragePooling2D()(images))
+    network = build_feature_network(32, seed=9)
+    return Evaluator(held_out, training, SETTINGS, 60, 32, network=network, discriminator=discriminator)
+
+
+BY_NETWORK = [name for name, metric in METRICS.items() if metric.needs == "network" and name != "two_sample_accuracy"]
+
+
+def test_what_needs_a_network_is_worked_out_where_there_is_one(evaluator, thorough):
+    assert thorough.names() == list(METRICS)
+    assert evaluator.names() == list(OF_IMAGES)
+
+
+def test_a_perfect_generator_has_the_values_of_real_images(good, thorough):
+    values = thorough(good, BY_NETWORK)
+    for name in ("frechet_distance", "random_frechet_distance"):
+        assert values[name] == pytest.approx(values[f"{name}_real"], rel=0.15)
+    for name in ("kernel_distance", "random_kernel_distance"):
+        assert abs(values[name] - values[f"{name}_real"]) < values[f"{name}_spread"] + values[f"{name}_real_spread"]
+    assert values["frechet_ratio"] == pytest.approx(1, abs=0.15)
+    assert values["frechet_ratio_real"] == 1
+    assert values["density"] == pytest.approx(values["density_real"], abs=0.25)
+    assert values["coverage"] == pytest.approx(values["coverage_real"], abs=0.1)
+    assert all(values[f"{name}_spread"] > 0 for name in BY_NETWORK if name != "coverage")
+    assert thorough(good, BY_NETWORK) == values
+
+
+@pytest.mark.parametrize("spoil", [lambda images: np.repeat(images[:2], 30, axis=0), lambda images: 0.5 * images])
+def test_what_even_random_features_see(spoil, good, thorough):
+    values = thorough(spoil(good), BY_NETWORK)
+    for name in ("frechet_distance", "kernel_distance", "random_frechet_distance", "random_kernel_distance"):
+        assert values[name] > values[f"{name}_real"] + 3 * values[f"{name}_real_spread"]
+    assert values["frechet_ratio"] > 1.5
+    assert values["coverage"] < 0.8 * values["coverage_real"]
+
+
+def test_as_many_images_count_of_one_set_as_of_the_other(good, held_out, training, thorough):
+    assert [len(features) for features in thorough.equally_many(good[:20])] == [20, 20]
+    few = Evaluator(held_out[:12], training, SETTINGS, 60, 32, network=thorough.network)
+    assert [len(features) for features in few.equally_many(good)] == [12, 12]
+    assert few(good, ["coverage"]).keys() == {f"coverage{real}{of}" for real in ("", "_real") for of in ("", "_spread")}
+
+
+def test_two_sample_test_asks_about_new_images(good, held_out, training, thorough, monkeypatch):
+    asked = []
+    monkeypatch.setattr(evaluator_module, "two_sample_test", lambda *sets: asked.append(sets) or np.ones(4))
+    evaluator = Evaluator(held_out, training, SETTINGS, 60, 32, network=thorough.network)
+    evaluator(good, ["two_sample_accuracy"])
+    generated, known, new, new_real, _ = asked[-1]  # the first were real images in the generated ones' place
+    np.testing.assert_array_equal(np.concatenate([generated, new]), good)
+    assert len(generated) == len(known) == len(new) == len(new_real) == 30
+    as_bytes = {image.tobytes() for image in held_out}
+    assert all(image.tobytes() in as_bytes for image in new_real)
+    assert not any(image.tobytes() in as_bytes for image in known)
+
+
+def test_two_sample_test_of_equal_sets_and_of_a_lattice(good, thorough):
+    values = thorough(stamped(good), ["two_sample_accuracy"])
+    assert values["two_sample_accuracy"] > 0.65
+    assert abs(values["two_sample_accuracy_real"] - 0.5) < 4 * 0.5 / np.sqrt(60)
+
+
+def test_discriminator_gap_is_the_share_of_training_images_that_it_finds_more_real(good, held_out, training, thorough):
+    values = thorough(0.5 * good - 0.4, ["discriminator_gap"])  # darker than any training image is in the mean
+    assert values["discriminator_gap"] > 0.95
+    brightness = [images.mean(axis=(1, 2, 3)) for images in (thorough.training_sample, thorough.held_out_sample)]
+    expected = (brightness[0][:, None] > brightness[1]).mean()
+    assert values["discriminator_gap_real"] == pytest.approx(expected, abs=1e-3)
+
+
+def test_mirrored_training_images_are_copies(training, evaluator):
+    for mirrored in (training[:60, ::-1], training[:60, :, ::-1]):
+        assert evaluator(mirrored, ["nearest_ratio"])["nearest_ratio"] < 0.01

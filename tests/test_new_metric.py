@@ -11,8 +11,9 @@ from conftest import make_oasis_folder
 from gan_utils import data
 from gan_utils.ablation import Variant, show_ablation
 from gan_utils.callbacks import EVALUATED_IMAGES
-from gan_utils.features import as_images
-from gan_utils.metrics import METRICS, Evaluator, Metric, describe_warnings, find_warnings, warnings_of_run
+from gan_utils.evaluator import Evaluator
+from gan_utils.image_statistics import as_images
+from gan_utils.metrics import METRICS, Metric, describe_warnings, find_warnings, warnings_of_run
 from gan_utils.networks import fixed_latents, generate_images
 from gan_utils.plots import plot_history, show_metrics
 from gan_utils.run_folder import read_history

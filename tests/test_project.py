@@ -162,8 +162,8 @@ def test_repository_stays_light():
 def test_packages_keep_to_their_budgets():
     """Small enough to read in one sitting: no more modules, and none longer."""
     lines = {path.name: len(path.read_text().splitlines()) for path in PROJECT_FOLDER.glob("gan_utils/*.py")}
-    assert len(lines) <= 14  # with __init__
-    assert max(lines.values()) <= 285
+    assert len(lines) <= 17  # with __init__
+    assert max(lines.values()) <= 290
 
 
 def test_imports_run_downwards():
