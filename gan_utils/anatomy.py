@@ -19,10 +19,11 @@ from gan_utils.image_statistics import as_images
 
 SIZE = 64
 ANGLES = np.arange(0, 360, 5)  # degrees, of rays from the middle of a head: 0 to the right, 90 down
+RAYS = np.stack([np.sin(np.deg2rad(ANGLES)), np.cos(np.deg2rad(ANGLES))])[..., None]  # row and column
 DEPTHS = np.linspace(-0.25, 0.3, 56)  # below the outline of a head, as parts of its radius: where skulls may be
 RADII = np.sqrt((np.arange(24) + 0.5) / 24) * 0.95  # parts of the radius of a brain that stand for equal areas
 MIRRORED = [np.arange(shift, shift - len(ANGLES), -1) % len(ANGLES) for shift in range(-6, 7)]  # midlines up to 15°
-RIM = np.pad(np.zeros((SIZE - 10, SIZE - 10), bool), 5, constant_values=True)
+RIM = np.linalg.norm(np.indices((SIZE, SIZE)) - 31.5, 6, axis=0) > 27.4  # of a picture, and its corners
 
 
 class Measurement(NamedTuple):
@@ -33,12 +34,11 @@ class Measurement(NamedTuple):
     find: Callable  # copy (64, 64) -> what is to be measured in it, or None
     value: Callable  # of that -> a number
 
-    def measure(self, images):
+    def measure(self, images, found=None):
         """float (images,), in pixels of the images to that power; NaN where there is nothing to be measured."""
-        return self.values(map(self.find, copies_of(images))) * (images.shape[1] / SIZE) ** self.power
-
-    def values(self, found):
-        return np.array([np.nan if one is None else self.value(one) for one in found], float)
+        found = map(self.find, copies_of(images)) if found is None else found
+        values = [np.nan if one is None else self.value(one) for one in found]
+        return np.array(values, float) * (images.shape[1] / SIZE) ** self.power
 
 
 def copies_of(images):
@@ -57,21 +57,15 @@ class Brain(NamedTuple):
 
 
 def find_brain(copy):
-    """The `Brain` in a copy, or None.
-
-    Rays lead from the middle of the head to its outline. Skull is dark, with bright scalp outside: what is darkest in
-    all directions, not far below the outline. Where most rays meet no scalp, the outline is that of the brain.
-    """
-    if np.ptp(copy) < 0.1:
-        return None
-    tissue = np.median(copy[copy > threshold_otsu(copy)])
+    """The `Brain` in a copy, or None: inside of what is dark and closed below the outline of a head, or all of it."""
+    tissue = np.median(copy[copy >= threshold_otsu(copy)])
     head = copy > 0.4 * tissue
-    if np.mean([head[0], head[-1], head[:, 0], head[:, -1]]) > 0.1:  # a head has air around it
+    if head.mean() < 0.05 or np.mean([head[0], head[-1], head[:, 0], head[:, -1]]) > 0.1:  # no head with air around it
         return None
     centre = ndimage.center_of_mass(head)
     steps = np.arange(0, 0.7 * SIZE, 0.25)
-    inside = along_rays(copy, centre, np.tile(steps, (len(ANGLES), 1))) > 0.4 * tissue
-    outline = ndimage.median_filter(np.where(inside, steps, 0).max(axis=1), 5, mode="wrap")  # leaves out lone pixels
+    outline = np.where(along_rays(copy, centre, steps) > 0.4 * tissue, steps, 0).max(axis=1)
+    outline = ndimage.median_filter(outline, 5, mode="wrap")  # lone bright pixels in the air do not count
     within = distances(centre, outline) < 1
     if within.mean() < 0.05 or head[within].mean() < 0.5:  # specks
         return None
@@ -79,20 +73,17 @@ def find_brain(copy):
     profiles = ndimage.gaussian_filter(profiles, 1, mode=("wrap", "nearest"))
     costs = np.maximum(profiles, 0.5) - 0.2 * DEPTHS  # where several depths are dark enough, the deepest
     costs[:, DEPTHS < 0.035] = 9  # the outline itself is dark, too
-    skull = ndimage.gaussian_filter1d(costs, 2, axis=0, mode="wrap").argmin(axis=1)
-    skull = ndimage.median_filter(skull, 9, mode="wrap")
+    skull = ndimage.median_filter(ndimage.gaussian_filter1d(costs, 2, axis=0, mode="wrap").argmin(1), 9, mode="wrap")
     skulls = np.array([len(find_peaks(profiles[ray, : end + 1], prominence=0.1)[0]) for ray, end in enumerate(skull)])
-    whole_head = (skulls > 0).mean() > 0.5
+    whole_head = (skulls > 0).mean() > 0.5  # else there is no scalp, and what seemed skull is furrows of the brain
     border = outline * (1 - DEPTHS[skull]) if whole_head else outline
     tones = along_rays(ndimage.gaussian_filter(copy, 1.2), centre, border[:, None] * RADII)
     return Brain(copy, distances(centre, border), tones, skulls * whole_head)
 
 
 def along_rays(copy, centre, steps):
-    """Values of a copy at `steps` (angles, steps), in pixels from the centre, by linear interpolation."""
-    angles = np.deg2rad(ANGLES)[:, None]
-    points = centre[0] + np.sin(angles) * steps, centre[1] + np.cos(angles) * steps
-    return ndimage.map_coordinates(copy, points, order=1)
+    """Values of a copy at steps from the centre, pixels, (steps,) or (angles, steps): float32 (angles, steps)."""
+    return ndimage.map_coordinates(copy, np.reshape(centre, (2, 1, 1)) + RAYS * steps, order=1)
 
 
 def distances(centre, border):
@@ -104,10 +95,12 @@ def distances(centre, border):
 
 def ventricle_area(brain):
     """Dark regions that reach far into the brain, with their blurred rims; cisterns near the middle are among them."""
-    tissue = np.median(brain.copy[brain.distance < 1])
-    labels, _ = ndimage.label((brain.copy < 0.45 * tissue) & (brain.distance < 0.6))
-    fluid = (labels > 0) & np.isin(labels, labels[brain.distance < 0.4]) & (np.bincount(labels.ravel())[labels] >= 6)
-    return (ndimage.binary_dilation(fluid) & (brain.copy < 0.75 * tissue) & (brain.distance < 1)).sum()
+    inner, tissue = brain.distance < 0.4, np.median(brain.copy[brain.distance < 1])
+    fluid = min(np.percentile(brain.copy[inner], 1), 0.45 * tissue)
+    tones = (brain.copy - fluid) / max(tissue - fluid, 0.01)  # 0 in fluid, 1 in tissue
+    labels, _ = ndimage.label((tones < 0.35) & (brain.distance < 0.6))
+    regions = (labels > 0) & np.isin(labels, labels[inner]) & (np.bincount(labels.ravel())[labels] >= 6)
+    return (ndimage.binary_dilation(regions) & (tones < 0.65) & (brain.distance < 1)).sum()
 
 
 def symmetry(brain):
@@ -134,13 +127,13 @@ def find_knee(copy):
     outside = RIM | (smooth > (bone + tissue) / 2) | (dark & np.isin(labels, labels[RIM & dark]))
     parts = watershed(ndimage.gaussian_gradient_magnitude(copy, 1), np.where(outside, 1, 2 * dark))
     labels, _ = ndimage.label(ndimage.binary_opening(parts == 2))
-    bones, _ = ndimage.label((labels > 0) & (np.bincount(labels.ravel())[labels] >= 20))
+    bones, _ = ndimage.label((labels > 0) & (np.bincount(labels.ravel())[labels] >= 30))
     return Knee((copy - bone) / (tissue - bone), bones) if (bones > 0).mean() > 0.03 else None
 
 
 def cartilage_length(knee):
     """Length of the outline of the bones along which there is a thin bright line: cartilage, or fluid."""
-    line = ndimage.white_tophat(knee.tones, size=5) > 1
+    line = ndimage.white_tophat(knee.tones, size=5) > 1.1
     return (ndimage.binary_dilation(line) & ndimage.binary_dilation(knee.bones) & (knee.bones == 0)).sum()
 
 
@@ -160,17 +153,15 @@ ANATOMY = {
 
 
 def measure_anatomy(images, experiment, pixel_size=None):
-    """{name: float (images,)} of all that `ANATOMY` has for an experiment; NaN where there is nothing to be measured.
+    """{name: float (images,)} of all measurements of an experiment; NaN where there is nothing to be measured.
 
-    Lengths are in mm and areas in mm² if `pixel_size` is given, in mm and for the images as they are; else in percent
-    of the width and of the area of the images.
+    Lengths are in mm and areas in mm² if the size of a pixel of these images is given in mm, else in percent of the
+    width and of the area of an image.
     """
-    measurements, copies = ANATOMY[experiment], copies_of(images)
+    measurements, copies, size = ANATOMY[experiment], copies_of(images), images.shape[1]
     found = {find: [find(copy) for copy in copies] for find in {one.find for one in measurements.values()}}
-    values = {name: one.values(found[one.find]) for name, one in measurements.items()}
-    for name, power in ((name, one.power) for name, one in measurements.items() if one.power):
-        values[name] *= (pixel_size * images.shape[1] / SIZE) ** power if pixel_size else 100 / SIZE**power
-    return values
+    units = (1, pixel_size, pixel_size**2) if pixel_size else (1, 100 / size, 100 / size**2)
+    return {name: one.measure(images, found[one.find]) * units[one.power] for name, one in measurements.items()}
 
 
 def distance_of_distributions(first, second):

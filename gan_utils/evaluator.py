@@ -5,7 +5,7 @@ import copy
 import numpy as np
 
 from gan_utils.data import DATASETS
-from gan_utils.features import build_feature_network, extract, two_sample_test
+from gan_utils.features import build_feature_network, density_and_coverage, extract, two_sample_test
 from gan_utils.image_statistics import (
     as_images,
     distance_to_training,
@@ -88,21 +88,27 @@ class Evaluator:
         mirrored = images, images[:, ::-1], images[:, :, ::-1]
         return np.min([distance_to_training(each, self.training, self.training_copies)[0] for each in mirrored], axis=0)
 
-    def equally_many(self, images, kind="trained"):
-        """Features of generated and of held-out images, equally many: two float (images, features).
+    def equally_many(self, images, kind="trained", real="held_out_sample"):
+        """Features of generated and of real images, equally many: two float (images, features).
 
         Each feature has mean 0 and standard deviation 1 in training images, so that none counts more than others;
         those that hardly vary there are left out.
         """
         if kind not in self.real_features:
-            real = [extract(self.networks[kind], each) for each in (self.training_sample, self.held_out_sample)]
-            self.real_features[kind] = real
-        training, held_out = self.real_features[kind]
-        mean, spread = training.mean(axis=0), training.std(axis=0)
+            self.real_features[kind] = {
+                name: extract(self.networks[kind], getattr(self, name))
+                for name in ("training_sample", "held_out_sample")
+            }
+        known = self.real_features[kind]
+        mean, spread = known["training_sample"].mean(axis=0), known["training_sample"].std(axis=0)
         varied = spread > 0.01 * spread.max()
-        number = min(len(images), len(held_out))
-        sets = extract(self.networks[kind], sample_images(images, number, self.seed)), held_out[:number]
+        number = min(len(images), *map(len, known.values()))
+        sets = extract(self.networks[kind], sample_images(images, number, self.seed)), known[real][:number]
         return [((features - mean) / np.maximum(spread, 1e-6))[:, varied] for features in sets]
+
+    def among_training_images(self, images):
+        """`density_and_coverage` among training images; slices of the few held-out subjects would be too close."""
+        return density_and_coverage(*self.equally_many(images, real="training_sample"))
 
     def compare(self, distance, images, kind="trained"):
         """A distance between features of generated and of held-out images, ten times for half of each."""

@@ -9,8 +9,9 @@ import numpy as np
 from keras import layers
 from scipy.spatial.distance import cdist
 
-from gan_utils import ProgressLine
+from gan_utils import ProgressLine, atomic_write
 from gan_utils.image_statistics import small_copies
+from gan_utils.networks import load_network
 
 LEVELS = 8  # parts of a scan to tell apart
 TURNS = 8  # quarter turns, each mirrored or not
@@ -57,6 +58,15 @@ def train_feature_network(split, seed=1, steps=1000):
             pupil.train_on_batch(batch[..., None], [turns, levels[chosen]])
             line.update(step + 1, steps)
     return network
+
+
+def kept_feature_network(folder, split, seed=1):
+    """The feature network in a run's folder, features.keras; `train_feature_network` makes it the first time."""
+    path = folder / "features.keras"
+    if not path.exists():
+        with atomic_write(path) as unfinished:
+            train_feature_network(split, seed).save(unfinished)
+    return load_network(path)
 
 
 def dense(units, seed):
@@ -128,7 +138,7 @@ def density_and_coverage(generated, real):
     return inside.sum(axis=0) / NEIGHBOURS, inside.any(axis=1).astype(float)
 
 
-def two_sample_test(generated, real, new_generated, new_real, seed=1, steps=100):
+def two_sample_test(generated, real, new_generated, new_real, seed=1, steps=60):
     """Whether a fresh network can tell generated from real images that it has not seen.
 
     Lopez-Paz and Oquab 2017, arXiv 1610.06545: half right is what a coin has, and all that is possible between equal

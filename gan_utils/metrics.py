@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gan_utils import counted
-from gan_utils.features import density_and_coverage, frechet_distance, kernel_distance
+from gan_utils.features import frechet_distance, kernel_distance
 from gan_utils.image_statistics import (
     SSIM_IMAGES,
     distance_to_others,
@@ -128,13 +128,15 @@ METRICS = {
     ),
     "density": Metric(
         "density",
-        compute=lambda images, real: density_and_coverage(*real.equally_many(images))[0],
-        **BY_NETWORK,
+        compute=lambda images, real: real.among_training_images(images)[0],
+        for_subjects=False,
+        needs="network",
     ),
     "coverage": Metric(
         "coverage",
-        compute=lambda images, real: density_and_coverage(*real.equally_many(images))[1],
-        **BY_NETWORK,
+        compute=lambda images, real: real.among_training_images(images)[1],
+        for_subjects=False,
+        needs="network",
     ),
     "two_sample_accuracy": Metric(
         "accuracy of a two-sample test",
