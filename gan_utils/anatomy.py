@@ -57,7 +57,7 @@ class Brain(NamedTuple):
 
 
 def find_brain(copy):
-    """The `Brain` in a copy, or None: inside of what is dark and closed below the outline of a head, or all of it."""
+    """The `Brain` in a copy, or None; a skull is what is dark all the way round, just below the outline of a head."""
     tissue = np.median(copy[copy >= threshold_otsu(copy)])
     head = copy > 0.4 * tissue
     if head.mean() < 0.05 or np.mean([head[0], head[-1], head[:, 0], head[:, -1]]) > 0.1:  # no head with air around it

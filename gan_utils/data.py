@@ -23,6 +23,7 @@ from gan_utils.slices import (
 SMOKE = {"epochs": 2, "steps_per_epoch": 4}
 LOADED_BY = ("experiment", "data", "image_size", "resize", "phantom_subjects", "held_out_patients", "seed")
 PHANTOMS = "phantoms"  # as the data folder: digital phantoms even where data/ holds real slices
+TABLE_OF_CUT_SLICES = "people.csv"  # is beside what `make slices` cut
 PHANTOM_MARK = "SIMULATED.txt"  # is in every set of phantoms, so that it is never taken for real scans
 
 
@@ -39,6 +40,8 @@ class Dataset:
     published: dict  # settings of the published system
     profiles: dict  # {profile: what it changes in them}
     improved: dict = field(default_factory=dict)  # {profile: what it changes in the improved recipe}
+    phantom_width: float | None = None  # mm, of the square images of digital phantoms
+    cut_pixel: float | None = None  # mm, of slices that `make slices` cuts
 
 
 # What the published reports leave open is settled here: knees are padded rather than squashed, and their generator has
@@ -73,6 +76,8 @@ data/README.md says where the slices come from.""",
             "smoke": {"image_size": 32, "generator_input_dim": 4, "filters": 4, "phantom_subjects": 10, **SMOKE},
         },
         improved={"full": {}, "quick": {"steps_per_epoch": 330}, "smoke": {"filters": 4}},
+        phantom_width=236,
+        cut_pixel=1,
     ),
     "knee": Dataset(
         folder="AKOA_Analysis",
@@ -103,6 +108,8 @@ data/README.md says where the slices come from.""",
             "smoke": {"image_size": 32, "filters": 4, "batch_size": 16, "phantom_subjects": 6, **SMOKE},
         },
         improved={"full": {}, "quick": {"steps_per_epoch": 400}, "smoke": {"filters": 4}},
+        phantom_width=114,
+        cut_pixel=0.5,
     ),
 }
 # fmt: on
@@ -141,6 +148,7 @@ class Splits:
     phantoms: bool  # True where nobody was scanned
     folder: Path  # of the PNG files
     loaded_by: dict  # the settings that they depend on
+    pixel_size: float | None = None  # mm, of the images; None: unknown
 
 
 def load(settings):
@@ -167,7 +175,16 @@ def load(settings):
     check_copies(splits)
     phantoms = (folder / PHANTOM_MARK).exists()
     title = f"{dataset.title} of digital phantoms" if phantoms else f"real {dataset.title}"
-    return Splits(**splits, title=title, phantoms=phantoms, folder=folder, loaded_by=loaded_by(settings))
+    was_cut = any((place / TABLE_OF_CUT_SLICES).exists() for place in (folder, folder.parent))
+    width = dataset.phantom_width if phantoms else dataset.cut_pixel * max(size) if was_cut else None
+    return Splits(
+        **splits,
+        title=title,
+        phantoms=phantoms,
+        folder=folder,
+        pixel_size=width / settings.image_size if width and settings.resize == "pad" else None,
+        loaded_by=loaded_by(settings),
+    )
 
 
 def loaded_by(settings):

@@ -16,11 +16,11 @@ from PIL import Image
 
 from gan_utils import DataError, ProgressLine, atomic_write, check_writable, counted, short_path, slices
 from gan_utils.data import DATASETS
+from gan_utils.data import TABLE_OF_CUT_SLICES as TABLE
 from gan_utils.settings import check_choice
 from prepare.cutting import CUTS, cut_volume
 from prepare.volume_paths import Row, find_volumes, new_row, number_subjects, random_key, size_of, subject_of
 
-TABLE = "people.csv"
 COLUMNS = "volume", "bytes", "person", "number", "split", "name", "first"  # of the table; older folders have it, too
 SPLITS = tuple(DATASETS["brain"].split_folders)  # train, validate, test
 UNFINISHED = ".unfinished_"  # a hidden folder, which the loader passes over

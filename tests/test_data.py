@@ -22,6 +22,8 @@ from gan_utils.data import (
 )
 from gan_utils.gan import build_gan
 from gan_utils.settings import choose_settings
+from prepare import brain_phantom, knee_phantom
+from prepare.cutting import CUTS
 
 
 @pytest.fixture
@@ -326,3 +328,28 @@ def test_levels_and_sides_come_from_the_file_names(oasis_folder, akoa_folder):
     knees = data.load(settings_for(akoa_folder, "knee")).train
     assert knees.levels[:, 0] == pytest.approx([0, 0.2, 1] * 3)
     assert {"RIGHT" if subject % 2 else "LEFT" for subject in knees.subjects} == set(knees.sides)
+
+
+# ---- The size of a pixel ---------------------------------------------------------------------------------------
+
+
+def test_pixels_of_phantoms_are_as_large_as_they_were_made(oasis_folder):
+    (data.find_slices(settings_for(oasis_folder)) / data.PHANTOM_MARK).touch()
+    splits = data.load(settings_for(oasis_folder))
+    assert splits.pixel_size * splits.train.images.shape[1] == brain_phantom.FIELD_OF_VIEW
+    assert data.DATASETS["knee"].phantom_width == knee_phantom.FIELD_OF_VIEW[1]  # the wider side, which is kept
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_pixels_of_cut_slices_are_as_large_as_they_were_cut(oasis_folder, akoa_folder, beside):
+    for folder, experiment, width in ((oasis_folder, "brain", 40), (akoa_folder, "knee", 65)):  # pixels of the files
+        found = data.find_slices(settings_for(folder, experiment))
+        ((found.parent if beside else found) / data.TABLE_OF_CUT_SLICES).touch()
+        splits = data.load(settings_for(folder, experiment))
+        assert splits.pixel_size * splits.train.images.shape[1] == width * CUTS[experiment].step[0]
+
+
+def test_pixels_of_slices_from_elsewhere_or_squashed_ones_are_of_unknown_size(oasis_folder, akoa_folder):
+    assert data.load(settings_for(oasis_folder)).pixel_size is None
+    (data.find_slices(settings_for(akoa_folder, "knee")) / data.TABLE_OF_CUT_SLICES).touch()
+    assert data.load(settings_for(akoa_folder, "knee", resize="squash")).pixel_size is None
