@@ -119,12 +119,14 @@ class Evaluator:
         ]
 
     def tell_apart(self, images):
-        """`two_sample_test`, learned from half of the images and training images: float (new images,), 0 or 1."""
-        half = len(images) // 2
-        number = min(half, len(self.held_out_sample))
-        known = sample_images(self.training, half, self.seed + 1)
-        new = images[half : half + number], self.held_out_sample[:number]
-        return two_sample_test(images[:half], known, *new, self.seed)
+        """`two_sample_test` of as many images as there are held-out ones, learned from the rest: float, 0 or 1 each.
+
+        The network learns from every second training image. The others stand in for generated ones.
+        """
+        number = min(len(images) // 2, len(self.held_out_sample))
+        new, known = images[:number], images[number:]
+        training = sample_images(self.training[1::2], len(known), self.seed)
+        return two_sample_test(known[: len(training)], training, new, self.held_out_sample[:number], self.seed)
 
     def preferred_training_images(self, images):
         """For each training image, the share of `images` that the discriminator finds less real: float (images,).

@@ -138,7 +138,7 @@ def density_and_coverage(generated, real):
     return inside.sum(axis=0) / NEIGHBOURS, inside.any(axis=1).astype(float)
 
 
-def two_sample_test(generated, real, new_generated, new_real, seed=1, steps=60):
+def two_sample_test(generated, real, new_generated, new_real, seed=1, steps=300):
     """Whether a fresh network can tell generated from real images that it has not seen.
 
     Lopez-Paz and Oquab 2017, arXiv 1610.06545: half right is what a coin has, and all that is possible between equal

@@ -15,6 +15,7 @@ from gan_utils.image_statistics import (
     SSIM_IMAGES,
     distance_to_others,
     high_frequency_power,
+    sample_images,
     ssim_all_pairs,
     ssim_with_batches,
 )
@@ -142,7 +143,9 @@ METRICS = {
         "accuracy of a two-sample test",
         compute=lambda images, real: real.tell_apart(images),
         target=0.5,
-        **BY_NETWORK,
+        stand_in=lambda real: sample_images(real.training[::2], len(real.training), real.seed),
+        for_subjects=False,
+        needs="network",
     ),
     "discriminator_gap": Metric(
         "training images that the discriminator prefers",

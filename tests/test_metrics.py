@@ -423,14 +423,21 @@ def test_as_many_images_count_of_one_set_as_of_the_other(good, held_out, trainin
 def test_two_sample_test_asks_about_new_images(good, held_out, training, thorough, monkeypatch):
     asked = []
     monkeypatch.setattr(evaluator_module, "two_sample_test", lambda *sets: asked.append(sets) or np.ones(4))
-    evaluator = Evaluator(held_out, training, SETTINGS, 60, 32, network=thorough.network)
+    evaluator = Evaluator(held_out[:20], training, SETTINGS, 60, 32, network=thorough.network)
     evaluator(good, ["two_sample_accuracy"])
-    generated, known, new, new_real, _ = asked[-1]  # the first were real images in the generated ones' place
-    np.testing.assert_array_equal(np.concatenate([generated, new]), good)
-    assert len(generated) == len(known) == len(new) == len(new_real) == 30
-    as_bytes = {image.tobytes() for image in held_out}
-    assert all(image.tobytes() in as_bytes for image in new_real)
-    assert not any(image.tobytes() in as_bytes for image in known)
+    of_real, of_generated = asked
+
+    def names(images):
+        return {image.tobytes() for image in images}
+
+    known, others, new, new_real, _ = of_generated
+    np.testing.assert_array_equal(np.concatenate([new, known]), good)
+    assert (len(known), len(others), len(new), len(new_real)) == (40, 40, 20, 20)
+    assert names(new_real) == names(held_out[:20])
+    assert names(others) <= names(training[1::2])
+    known, others, new, new_real, _ = of_real  # no image is in two of the sets
+    assert names(known) | names(new) <= names(training[::2])
+    assert len(names(known) | names(others) | names(new)) == len(known) + len(others) + len(new)
 
 
 def test_two_sample_test_of_equal_sets_and_of_a_lattice(good, thorough):
