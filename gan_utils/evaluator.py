@@ -113,7 +113,7 @@ class Evaluator:
     def compare(self, distance, images, kind="trained"):
         """A distance between features of generated and of held-out images, ten times for half of each."""
         sets, rng = self.equally_many(images, kind), np.random.default_rng(self.seed)
-        half = len(sets[0]) // 2
+        half = max(len(sets[0]) // 2, 2)  # one image has no covariance
         return [
             distance(*(features[rng.permutation(len(features))[:half]] for features in sets)) for _ in range(SUBSETS)
         ]

@@ -96,8 +96,11 @@ def extract(network, images):
 def frechet_distance(first, second):
     """Fréchet distance of the normal distributions that two sets of features (images, features) would have.
 
-    Heusel et al. 2017, arXiv 1706.08500: of means and covariances. The fewer the images, the larger it is.
+    Heusel et al. 2017, arXiv 1706.08500. The fewer the images, the larger it is; NaN of
+    one image alone.
     """
+    if min(len(first), len(second)) < 2:
+        return np.nan
     covariances = np.cov(first.T), np.cov(second.T)
     both = np.sqrt(np.maximum(np.linalg.eigvals(covariances[0] @ covariances[1]).real, 0))
     means = ((first.mean(axis=0) - second.mean(axis=0)) ** 2).sum()

@@ -457,3 +457,10 @@ def test_discriminator_gap_is_the_share_of_training_images_that_it_finds_more_re
 def test_mirrored_training_images_are_copies(training, evaluator):
     for mirrored in (training[:60, ::-1], training[:60, :, ::-1]):
         assert evaluator(mirrored, ["nearest_ratio"])["nearest_ratio"] < 0.01
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 5])
+def test_a_few_held_out_images_raise_no_warning(good, held_out, training, thorough, number):
+    values = Evaluator(held_out[:number], training, SETTINGS, 60, 32, network=thorough.network)(good, BY_NETWORK)
+    assert np.isnan(values["frechet_distance"]) == (number == 1)
+    assert np.isfinite(values["coverage"])
