@@ -45,7 +45,6 @@ class Evaluator:
         self.network, self.discriminator = network, discriminator
         self.training_sample = sample_images(training, number, self.seed)
         self.training_copies = small_copies(training)
-        self.networks = {"trained": network, "random": build_feature_network(self.training_copies.shape[1], self.seed)}
         self.published_ssim = PUBLISHED_SSIM[DATASETS[settings.experiment].published_ssim]
         self.reference_batches = sample_reference_batches(training, settings)
         self.means = {}
@@ -54,7 +53,7 @@ class Evaluator:
     def hold_out(self, held_out):
         self.held_out, self.held_out_sample = held_out, sample_images(held_out, self.number, self.seed)
         self.means = {key: mean for key, mean in self.means.items() if key[1] == "training_sample"}
-        self.real_values, self.real_features = {}, {}
+        self.real_values, self.real_sets, self.extracted = {}, {}, {}
 
     def __call__(self, images, names=None):
         """{name: value} of the metrics named, or of all that can be worked out with what the evaluator was given.
@@ -63,7 +62,7 @@ class Evaluator:
         value for each image, their standard deviation as `name_spread` and `name_real_spread`. What cannot be computed
         is NaN, and `name_reason` says why.
         """
-        values = {}
+        values, self.extracted = {}, {}
         for name in self.names() if names is None else names:
             metric = METRICS[name]
             with np.errstate(divide="ignore", invalid="ignore"):  # `summary` says so in words
@@ -94,17 +93,24 @@ class Evaluator:
         Each feature has mean 0 and standard deviation 1 in training images, so that none counts more than others;
         those that hardly vary there are left out.
         """
-        if kind not in self.real_features:
-            self.real_features[kind] = {
-                name: extract(self.networks[kind], getattr(self, name))
-                for name in ("training_sample", "held_out_sample")
-            }
-        known = self.real_features[kind]
+        network, known = self.real_features(kind)
         mean, spread = known["training_sample"].mean(axis=0), known["training_sample"].std(axis=0)
         varied = spread > 0.01 * spread.max()
         number = min(len(images), *map(len, known.values()))
-        sets = extract(self.networks[kind], sample_images(images, number, self.seed)), known[real][:number]
+        key = kind, id(images)
+        if key not in self.extracted:  # the images are kept beside their features, so that no others get their id
+            self.extracted[key] = images, extract(network, sample_images(images, number, self.seed))
+        sets = self.extracted[key][1], known[real][:number]
         return [((features - mean) / np.maximum(spread, 1e-6))[:, varied] for features in sets]
+
+    def real_features(self, kind):
+        """The feature network of this kind, and {sample: features} of real images; both made when first asked for."""
+        if kind not in self.real_sets:
+            size = self.training_copies.shape[1]
+            network = self.network if kind == "trained" else build_feature_network(size, self.seed)
+            samples = {"training_sample": self.training_sample, "held_out_sample": self.held_out_sample}
+            self.real_sets[kind] = network, {name: extract(network, images) for name, images in samples.items()}
+        return self.real_sets[kind]
 
     def among_training_images(self, images):
         """`density_and_coverage` among training images; slices of the few held-out subjects would be too close."""
@@ -121,12 +127,16 @@ class Evaluator:
     def tell_apart(self, images):
         """`two_sample_test` of as many images as there are held-out ones, learned from the rest: float, 0 or 1 each.
 
-        The network learns from every second training image. The others stand in for generated ones.
+        The network learns from every second training image; `other_training_images` may stand in for generated ones.
         """
         number = min(len(images) // 2, len(self.held_out_sample))
         new, known = images[:number], images[number:]
         training = sample_images(self.training[1::2], len(known), self.seed)
         return two_sample_test(known[: len(training)], training, new, self.held_out_sample[:number], self.seed)
+
+    def other_training_images(self):
+        """The training images from which `tell_apart` does not learn, in random order."""
+        return sample_images(self.training[::2], len(self.training), self.seed)
 
     def preferred_training_images(self, images):
         """For each training image, the share of `images` that the discriminator finds less real: float (images,).

@@ -96,8 +96,7 @@ def extract(network, images):
 def frechet_distance(first, second):
     """Fréchet distance of the normal distributions that two sets of features (images, features) would have.
 
-    Heusel et al. 2017, arXiv 1706.08500. The fewer the images, the larger it is; NaN of
-    one image alone.
+    Heusel et al. 2017, arXiv 1706.08500. The fewer the images, the larger it is; NaN of one image alone.
     """
     if min(len(first), len(second)) < 2:
         return np.nan

@@ -15,7 +15,6 @@ from gan_utils.image_statistics import (
     SSIM_IMAGES,
     distance_to_others,
     high_frequency_power,
-    sample_images,
     ssim_all_pairs,
     ssim_with_batches,
 )
@@ -55,8 +54,9 @@ class Metric(NamedTuple):
     digits: int = 2
 
 
-# Training images stand in for generated ones, and both are compared with held-out images.
-BY_NETWORK = {"stand_in": lambda real: real.training_sample, "for_subjects": False, "needs": "network"}
+BY_NETWORK = {"for_subjects": False, "needs": "network"}
+# Of distances to held-out images: training images stand in for generated ones.
+FEATURE_DISTANCE = {"stand_in": lambda real: real.training_sample, **BY_NETWORK}
 
 # Where warnings begin: sets of six or more real subjects had ratios of 0.7 to 1.2 in trials.
 METRICS = {
@@ -102,7 +102,7 @@ METRICS = {
     "frechet_distance": Metric(
         "Fréchet distance, trained features",
         compute=lambda images, real: real.compare(frechet_distance, images),
-        **BY_NETWORK,
+        **FEATURE_DISTANCE,
     ),
     "frechet_ratio": Metric(
         "the same, divided by that of real images",
@@ -110,42 +110,39 @@ METRICS = {
             real.compare(frechet_distance, images) / np.mean(real.compare(frechet_distance, real.training_sample))
         ),
         target=1,
-        **BY_NETWORK,
+        **FEATURE_DISTANCE,
     ),
     "kernel_distance": Metric(
         "kernel distance, trained features",
         compute=lambda images, real: real.compare(kernel_distance, images),
-        **BY_NETWORK,
+        **FEATURE_DISTANCE,
     ),
     "random_frechet_distance": Metric(
         "Fréchet distance, random features",
         compute=lambda images, real: real.compare(frechet_distance, images, "random"),
-        **BY_NETWORK,
+        **FEATURE_DISTANCE,
     ),
     "random_kernel_distance": Metric(
         "kernel distance, random features",
         compute=lambda images, real: real.compare(kernel_distance, images, "random"),
-        **BY_NETWORK,
+        **FEATURE_DISTANCE,
     ),
     "density": Metric(
         "density",
         compute=lambda images, real: real.among_training_images(images)[0],
-        for_subjects=False,
-        needs="network",
+        **BY_NETWORK,
     ),
     "coverage": Metric(
         "coverage",
         compute=lambda images, real: real.among_training_images(images)[1],
-        for_subjects=False,
-        needs="network",
+        **BY_NETWORK,
     ),
     "two_sample_accuracy": Metric(
         "accuracy of a two-sample test",
         compute=lambda images, real: real.tell_apart(images),
         target=0.5,
-        stand_in=lambda real: sample_images(real.training[::2], len(real.training), real.seed),
-        for_subjects=False,
-        needs="network",
+        stand_in=lambda real: real.other_training_images(),
+        **BY_NETWORK,
     ),
     "discriminator_gap": Metric(
         "training images that the discriminator prefers",
