@@ -26,8 +26,10 @@ import math
 import os
 import shutil
 import sys
+import tempfile
 import time
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 
 from IPython import get_ipython
@@ -53,6 +55,32 @@ class DataError(ValueError):
 
 class FileInUse(OSError):
     """A file cannot be replaced because another program holds it open, which only Windows forbids."""
+
+
+def describe_setup():
+    """One line with the versions and the device, for the top of a notebook; imports TensorFlow without its log."""
+    with errors_only():
+        from gan_utils.fast import describe_device
+
+        device = describe_device()
+    return f"TensorFlow {version('tensorflow')}, Keras {version('keras')}, on {device}"
+
+
+@contextmanager
+def errors_only():
+    """Hold back what libraries write past Python into file descriptor 2, and show it where an error is raised."""
+    shown = os.dup(2)
+    with tempfile.TemporaryFile() as log:
+        os.dup2(log.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            log.seek(0)
+            os.write(shown, log.read())
+            raise
+        finally:
+            os.dup2(shown, 2)
+            os.close(shown)
 
 
 def project_path(path):

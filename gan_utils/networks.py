@@ -26,6 +26,7 @@ from gan_utils.settings import count_doublings
 # Keys that Keras 3.8 does not know, at their defaults. Others stay in the file: a later Keras may have other defaults.
 NEWER = {"ragged": False, "renorm": False, "renorm_clipping": None, "renorm_momentum": 0.99, "input_axes": None}
 NEWER = (NEWER | {"output_axes": None, "output_padding": None, "quantization_config": None}).items()
+AT_ONCE = 64  # images: more of them need more memory and are made no faster
 # Other projects may want other ones, by ~/.keras/keras.json or in this process; `Settings.precision` changes the last.
 keras.config.set_image_data_format("channels_last")
 keras.config.set_floatx("float32")
@@ -60,7 +61,9 @@ def generate_images(generator, latents):
     Returns:
         float32 (images, image_size, image_size, 1), -1 (black) to 1 (white).
     """
-    return np.clip(generator(latents, training=False), -1, 1)
+    starts = range(0, len(latents), AT_ONCE)
+    images = [generator(latents[start : start + AT_ONCE], training=False) for start in starts]
+    return np.clip(np.concatenate(images), -1, 1)
 
 
 def save_network(network, path):

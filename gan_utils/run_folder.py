@@ -261,8 +261,3 @@ def read_history(folder):
     if not path.exists():
         raise FileNotFoundError(f"No epoch of {folder.name} is finished yet. Run the training cell of 03_train.ipynb.")
     return np.atleast_1d(np.genfromtxt(path, delimiter=",", names=True))
-
-
-def describe_setup():
-    """One line with the versions and the device, for the top of a notebook."""
-    return f"TensorFlow {version('tensorflow')}, Keras {version('keras')}, on {describe_device()}"

@@ -5,10 +5,15 @@ import dataclasses
 import math
 import os
 import shlex
-from dataclasses import dataclass, field
+import tomllib
+from dataclasses import dataclass, field, fields
 
-from gan_utils import project_path
+from gan_utils import PROJECT_FOLDER, project_path, short_path
 from gan_utils.data import DATASETS, PHANTOMS
+
+SETTINGS_FILE = PROJECT_FOLDER / "notebooks" / "settings.toml"  # what all notebooks run with
+NAMED = ("experiment", "profile", "recipe", "data")  # each with an environment variable and an option of its own
+FIRST_SHOWN = (*NAMED, "seed", "image_size", "batch_size", "epochs", "steps_per_epoch")  # of a run; the rest on demand
 
 RECIPES = ("baseline", "improved")
 LOSSES = ("cross_entropy", "relativistic")
@@ -90,8 +95,12 @@ class Settings:
         return project_path(self.output) / self.run_name
 
     def _repr_markdown_(self):
-        rows = [f"| {f.name} | {getattr(self, f.name)} | {f.metadata['reason']} |" for f in dataclasses.fields(self)]
-        return "\n".join(["| setting | value | meaning |", "| --- | --- | --- |", *rows])
+        """What a run is, and on demand all the rest."""
+        rows = {f.name: f"| {f.name} | {getattr(self, f.name)} | {f.metadata['reason']} |" for f in fields(self)}
+        head = ["| setting | value | meaning |", "| --- | --- | --- |"]
+        rest = [row for name, row in rows.items() if name not in FIRST_SHOWN]
+        folded = ["", f"<details><summary>{len(rest)} more settings</summary>", "", *head, *rest, "", "</details>"]
+        return "\n".join([*head, *(rows[name] for name in FIRST_SHOWN), *folded])
 
 
 # What the improved recipe changes in any system, beside `choose_penalty_weight`; what a profile changes in it is in
@@ -104,6 +113,31 @@ IMPROVED = {
     "translation": 0.0625, "ema_decay": 0.999,
 }
 # fmt: on
+
+
+def read_choices(**changes):
+    """What notebooks/settings.toml says, which all notebooks share; the environment wins, and `changes` over both.
+
+    Returns:
+        {name: value} for `choose_settings`.
+
+    Raises:
+        ValueError: as `read_settings_file` and `read_changes`.
+
+    Example:
+        >>> choose_settings(**read_choices(epochs=100)).epochs
+        100
+    """
+    named = {name: value for name in NAMED if (value := os.environ.get(f"GAN_{name.upper()}"))}
+    return read_settings_file() | named | read_changes(os.environ.get("GAN_SETTINGS")) | changes
+
+
+def read_settings_file():
+    """{name: value} of notebooks/settings.toml; `ValueError` where it is no TOML, often for want of quotation marks."""
+    try:
+        return tomllib.loads(SETTINGS_FILE.read_text(encoding="utf-8")) if SETTINGS_FILE.exists() else {}
+    except ValueError as error:
+        raise ValueError(f"{short_path(SETTINGS_FILE)}: {error}. A text needs quotation marks.") from None
 
 
 def choose_settings(experiment="brain", profile="quick", recipe="baseline", data=None, **changes):
@@ -129,7 +163,7 @@ def choose_settings(experiment="brain", profile="quick", recipe="baseline", data
     dataset = DATASETS[experiment]
     check_choice("profile", profile, dataset.profiles)
     check_choice("recipe", recipe, RECIPES)
-    names = [f.name for f in dataclasses.fields(Settings)]
+    names = [f.name for f in fields(Settings)]
     if unknown := sorted(set(changes) - set(names)):
         raise ValueError(f"no such setting: {', '.join(unknown)}; the settings are: {', '.join(names)}")
     data = PHANTOMS if data == "simulated" else str(data) if data else None  # what phantoms were called once
@@ -160,7 +194,7 @@ def check_choice(name, value, known):
 
 def check(settings):
     """Refuse values that would fail much later, deep inside a library."""
-    for f in dataclasses.fields(settings):
+    for f in fields(settings):
         value, limits = getattr(settings, f.name), f.metadata
         types = getattr(f.type, "__args__", (f.type,))
         if type(value) not in types and not (float in types and type(value) is int):
@@ -210,14 +244,14 @@ def read_changes(text):
     """
     words = shlex.shlex(text or "", posix=True)
     words.whitespace_split, words.escape, words.commenters = True, "", ""  # a backslash is part of a Windows path
-    texts = {f.name for f in dataclasses.fields(Settings) if f.type is str}
+    texts = {f.name for f in fields(Settings) if f.type is str}
     changes = {}
     try:
         for word in words:
             name, _, value = word.partition("=")
             if not (name and value):
                 raise ValueError(f"'{word}' is not of the form name=value, such as epochs=100 (no spaces around =)")
-            if name in ("experiment", "profile", "recipe", "data"):
+            if name in NAMED:
                 raise ValueError(f"choose the {name} by {name.upper()}=... or --{name}")
             changes[name] = value if name in texts else python_value(value)
     except ValueError as error:  # shlex finds quotes that are not closed

@@ -7,7 +7,7 @@ import sys
 import time
 from functools import partial
 
-from scripts.command_line import make_parser
+from scripts.command_line import changes_of, make_parser
 
 parser = make_parser("scripts.ablation", __doc__, without=["recipe"])
 parser.add_argument("--seconds", type=float, help="of training for each variant; default: as the profile says")
@@ -26,7 +26,7 @@ from gan_utils.metrics import find_warnings
 from gan_utils.networks import fixed_latents, generate_images
 from gan_utils.plots import save_image_grid
 from gan_utils.run_folder import archive, run_notes
-from gan_utils.settings import choose_settings, read_changes
+from gan_utils.settings import choose_settings
 
 SECONDS = {"smoke": 0.5, "quick": 120, "full": 120}  # of training, for each variant
 EVALUATED_IMAGES = 256
@@ -34,7 +34,7 @@ EVALUATED_IMAGES = 256
 
 def main(arguments):
     try:
-        changes = read_changes(arguments.settings)
+        changes = changes_of(arguments)
         run_ablation(arguments.experiment, arguments.profile, arguments.data, arguments.seconds, **changes)
     except (ValueError, OSError) as error:
         sys.exit(f"Cannot start: {error}")

@@ -7,9 +7,10 @@ import sys
 
 from gan_utils import check_writable
 from gan_utils.data import DATASETS
-from gan_utils.settings import RECIPES, TYPE_WORDS, Settings, choose_settings, read_changes
+from gan_utils.settings import NAMED, RECIPES, TYPE_WORDS, Settings, choose_settings, read_changes, read_settings_file
 
-COMMAND_LINE = {  # option: (its values, the default); GAN_EXPERIMENT and so on in the environment come first
+# Option: (its values, the default). The environment (GAN_EXPERIMENT, ...) and notebooks/settings.toml come first.
+COMMAND_LINE = {
     "experiment": ("|".join(DATASETS), "brain"),
     "profile": ("|".join(DATASETS["brain"].profiles), "quick"),
     "recipe": ("|".join(RECIPES), "baseline"),
@@ -27,10 +28,12 @@ def make_parser(module, description, without=(), trains=False):
         epilog=None if "settings" in without else describe_settings(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    in_file = settings_of_file()
     for name, (values, default) in COMMAND_LINE.items():
         variable = f"GAN_{name.upper()}"
         chosen = os.environ.get(variable)
         if name not in without:
+            default = in_file.get(name) or default
             help_text = f"default: the environment variable {variable}, or else {default or WITHOUT[name]}"
             parser.add_argument(f"--{name}", default=chosen or default, metavar=values, help=help_text)
         elif chosen:
@@ -40,10 +43,17 @@ def make_parser(module, description, without=(), trains=False):
     return parser
 
 
+def settings_of_file():
+    """What notebooks/settings.toml says, so that commands and notebooks do the same."""
+    try:
+        return read_settings_file()
+    except ValueError as error:
+        sys.exit(f"Cannot start: {error}")
+
+
 def describe_settings():
     """The settings for --settings, a line each: name, values and meaning."""
-    chosen_elsewhere = ("experiment", "profile", "recipe", "data")
-    fields = [f for f in dataclasses.fields(Settings) if f.name not in chosen_elsewhere]
+    fields = [f for f in dataclasses.fields(Settings) if f.name not in NAMED]
     lines = [f"  {f.name}={values_of(f)}\n      {f.metadata['reason']}" for f in fields]
     return "\n".join(['settings, for --settings "epochs=100 batch_size=32":', *lines])
 
@@ -66,9 +76,15 @@ def start_over(settings):
             print(f"The earlier run is kept in {archive(settings.run_folder).name}.", flush=True)
 
 
+def changes_of(arguments):
+    """{setting: value} that was changed, in notebooks/settings.toml or, which wins, by --settings."""
+    in_file = {name: value for name, value in settings_of_file().items() if name not in NAMED}
+    return in_file | read_changes(arguments.settings)
+
+
 def parsed_settings(arguments):
     """`Settings` of what `make_parser` has parsed; the output folder is writable."""
-    named = {name: value for name, value in vars(arguments).items() if name in COMMAND_LINE and name != "settings"}
-    settings = choose_settings(**named, **read_changes(arguments.settings))
+    named = {name: value for name, value in vars(arguments).items() if name in NAMED}
+    settings = choose_settings(**named, **changes_of(arguments))
     check_writable(settings.run_folder)
     return settings

@@ -6,8 +6,8 @@ import sys
 
 from gan_utils import PROJECT_FOLDER, DataError, newest, project_path, read_json, short_path
 from gan_utils.metrics import METRICS
-from gan_utils.settings import choose_settings, read_changes
-from scripts.command_line import make_parser
+from gan_utils.settings import choose_settings
+from scripts.command_line import changes_of, make_parser
 
 parser = make_parser("scripts.runs", __doc__, without=["experiment", "profile", "recipe", "data"])
 parser.add_argument("runs", nargs="*", metavar="RUN", help="two names from the list, to be put side by side")
@@ -32,7 +32,7 @@ def main(arguments):
 
 
 def output_of(arguments):
-    return choose_settings(**read_changes(arguments.settings)).output
+    return choose_settings(**changes_of(arguments)).output
 
 
 def describe(folder):

@@ -13,7 +13,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # its C++ messages would fil
 import keras
 
 import prepare
-from gan_utils import data, run_folder, short_path
+from gan_utils import data, describe_setup, run_folder, short_path
 from gan_utils.callbacks import Diverged, training_callbacks
 from gan_utils.fast import choose_computing
 from gan_utils.gan import build_gan
@@ -53,7 +53,7 @@ def train(settings, *more_callbacks):
 
 def fit(model, settings, splits, folder, epochs_done, more_callbacks=(), options=None):
     """Train a GAN from `epochs_done` on; where there is no folder, this machine writes nothing."""
-    print(f"{run_folder.describe_setup()}\n{choose_computing(settings)}", flush=True)
+    print(f"{describe_setup()}\n{choose_computing(settings)}", flush=True)
     batches = data.training_batches(splits.train.images, settings, epochs_done)
     steps = data.steps_in_epoch(splits.train.images, settings)
     model.fit(

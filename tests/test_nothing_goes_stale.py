@@ -52,10 +52,9 @@ class Notebook:
             self.run(source)
 
     def choose(self, **changes):
-        """Type other CHANGES into the cell of the settings, and run it."""
-        source = self.cells[self.place("EXPERIMENT = ")]
-        line = next(line for line in source.splitlines() if line.startswith("CHANGES"))
-        self.run(source.replace(line, f"CHANGES = {changes!r}"))
+        """Type other choices into the cell of the settings, and run it."""
+        given = ", ".join(f"{name}={value!r}" for name, value in changes.items())
+        self.run(self.cells[self.place("read_choices())")].replace("read_choices()", f"read_choices({given})"))
 
 
 TRAINING = "run_folder.training("
@@ -226,9 +225,7 @@ def test_an_interrupted_run_is_unfinished_and_has_the_generator_of_its_last_whol
 
 
 def test_a_typo_in_data_moves_nothing(trained, slices, output):
-    source = trained.cells[trained.place("EXPERIMENT = ")]
-    line = next(line for line in source.splitlines() if line.startswith("DATA"))
-    trained.run(source.replace(line, f"DATA = {str(slices) + 'x'!r}"))
+    trained.choose(data=str(slices) + "x")
     assert "does not exist" in str(trained.run("data.load(settings)", error=ValueError))
     assert "Data again" in str(trained.run(TRAINING, error=ValueError))
     assert runs_in(output) == ["brain-baseline-smoke"]
@@ -242,23 +239,21 @@ def test_moved_data_are_named_in_notebook_4(trained, slices, learner, monkeypatc
     evaluation.run_until("data.load(settings)")
     assert "does not exist. Correct DATA" in str(evaluation.run("data.load(settings)", error=ValueError))
     monkeypatch.setenv("GAN_DATA", str(moved))
-    evaluation.run("EXPERIMENT = ")
+    evaluation.run("read_choices())")
     assert "real brain slices, epochs: 2" in evaluation.run("data.load(settings)").stdout
     others = make_oasis_folder(slices.parent / "others", subjects=((1, 2, 10), (402, 403), (442,)))
     monkeypatch.setenv("GAN_DATA", str(others))
-    evaluation.run("EXPERIMENT = ")
+    evaluation.run("read_choices())")
     assert "has changed since" in str(evaluation.run("data.load(settings)", error=ValueError))
 
 
 def test_other_data_are_trained_in_a_fresh_folder_and_moved_ones_continue(
     trained, slices, learner, output, monkeypatch
 ):
-    source = trained.cells[trained.place("EXPERIMENT = ")]
-    line = next(line for line in source.splitlines() if line.startswith("DATA"))
     moved = slices.rename(slices.parent / "moved")
     others = make_oasis_folder(slices.parent / "others", subjects=((1, 2, 10), (402, 403), (442,)))
     for folder, said in ((moved, "this run is finished"), (others, "held another run (data were ")):
-        trained.run(source.replace(line, f"DATA = {str(folder)!r}"))
+        trained.choose(data=str(folder))
         trained.run("data.load(settings)")
         assert said in trained.run(TRAINING).stdout
     assert len(runs_in(output)) == 2

@@ -10,7 +10,7 @@ from gan_utils import DataError, data, read_json, write_json
 from gan_utils.gan import build_gan
 from gan_utils.networks import fixed_latents, generate_images
 from gan_utils.pair import save_state
-from gan_utils.run_folder import check_same_data, describe_setup, open_run, read_history, save_results, training
+from gan_utils.run_folder import check_same_data, open_run, read_history, save_results, training
 from gan_utils.settings import choose_settings
 
 
@@ -203,8 +203,3 @@ def test_history_of_one_epoch_is_still_a_table(tmp_path):
 def test_history_before_the_first_epoch_says_what_to_do(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"03_train\.ipynb"):
         read_history(tmp_path)
-
-
-def test_setup_names_versions_and_device():
-    assert describe_setup().startswith("TensorFlow 2.")
-    assert f"Keras {keras.__version__}, on " in describe_setup()

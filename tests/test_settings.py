@@ -5,7 +5,7 @@ import pytest
 
 from gan_utils import PROJECT_FOLDER, project_path, short_path
 from gan_utils.data import DATASETS, PHANTOMS
-from gan_utils.settings import IMPROVED, Settings, choose_settings, read_changes
+from gan_utils.settings import IMPROVED, Settings, choose_settings, read_changes, read_choices, read_settings_file
 
 CHOSEN_BY_NAME = ("experiment", "profile", "recipe", "data")
 RUNS = [(experiment, profile) for experiment, dataset in DATASETS.items() for profile in dataset.profiles]
@@ -96,6 +96,45 @@ def test_changes_are_read_as_typed_on_the_command_line():
 def test_changes_that_cannot_be_read_are_refused(text, expected):
     with pytest.raises(ValueError, match=f"SETTINGS {text}: .*{expected}"):
         read_changes(text)
+
+
+@pytest.fixture
+def settings_file(tmp_path, monkeypatch):
+    """A settings.toml of the test's own, and no choices in the environment."""
+    path = tmp_path / "settings.toml"
+    monkeypatch.setattr("gan_utils.settings.SETTINGS_FILE", path)
+    for name in ("EXPERIMENT", "PROFILE", "RECIPE", "DATA", "SETTINGS"):
+        monkeypatch.delenv(f"GAN_{name}", raising=False)
+    return path
+
+
+def test_all_notebooks_read_one_file_and_the_environment_wins(settings_file, monkeypatch):
+    assert read_choices() == {}
+    settings_file.write_text('experiment = "knee"\nepochs = 7\nbatch_size = 32  # half as many steps\n')
+    assert read_choices() == {"experiment": "knee", "epochs": 7, "batch_size": 32}
+    assert read_choices(epochs=9)["epochs"] == 9
+    monkeypatch.setenv("GAN_EXPERIMENT", "brain")
+    monkeypatch.setenv("GAN_SETTINGS", "epochs=8")
+    assert read_choices() == {"experiment": "brain", "epochs": 8, "batch_size": 32}
+    assert choose_settings(**read_choices(seed=2)).seed == 2
+
+
+def test_a_settings_file_that_is_no_toml_is_named_with_its_line(settings_file):
+    settings_file.write_text("experiment = knee\n")
+    with pytest.raises(ValueError, match=r"settings\.toml: .*line 1.* needs quotation marks"):
+        read_choices()
+
+
+def test_the_settings_file_that_comes_with_the_project_chooses_the_defaults():
+    assert choose_settings(**read_settings_file()) == choose_settings()
+
+
+def test_settings_show_what_a_run_is_and_the_rest_on_demand():
+    shown, folded = choose_settings(epochs=7)._repr_markdown_().split("<details>")
+    assert "| epochs | 7 |" in shown
+    assert "| beta_1 |" in folded
+    names = [f.name for f in dataclasses.fields(Settings)]
+    assert all(f"| {name} |" in shown + folded for name in names)
 
 
 @pytest.mark.parametrize(("experiment", "profile"), RUNS)
