@@ -19,7 +19,6 @@ from gan_utils.plots import epoch_image_path, plot_history, save_image_grid, sho
 from gan_utils.run_folder import read_history
 
 EVALUATED_IMAGES = 64  # in every light evaluation
-HISTORY_IN_WORDS = "Graphs of both losses and of every metric over the epochs, beside real images; thin lines: limits"
 EVALUATED_PROJECTIONS = 128  # enough to see a trend in the sliced Wasserstein distance, at half the price
 
 
@@ -279,7 +278,7 @@ class ShowProgress(keras.callbacks.Callback):
         if path.exists():
             self.picture = show_in_place(self.picture, show_picture(path, alt=words))
         if graphs:
-            figure = show_figure(plot_history(history), alt=HISTORY_IN_WORDS)
+            figure = show_figure(plot_history(history))
             self.graphs = show_in_place(self.graphs, figure)
 
     def on_train_end(self, logs=None):

@@ -1,5 +1,6 @@
 """Image grids, GIFs, graphs and tables. Images are float -1..1 (black to white) unless said otherwise."""
 
+import ast
 import inspect
 import re
 import textwrap
@@ -14,7 +15,7 @@ from IPython.display import Markdown
 from matplotlib.ticker import MaxNLocator
 from PIL import Image, ImageDraw
 
-from gan_utils import atomic_write, go_on
+from gan_utils import atomic_write, go_on, read_json
 from gan_utils.image_statistics import HIGH_FREQUENCY, radial_spectra
 from gan_utils.metrics import LOSSES, METRICS, watched
 
@@ -60,16 +61,19 @@ def epoch_image_path(folder, epoch):
 
 
 def save_progress_gif(folder, epochs, seconds=12.0):
-    """Join the grids of `epochs` to `model_progress.gif`, about so long, two seconds on the last; returns its path."""
+    """Join the grids of `epochs` to `model_progress.gif`, about so long, the last one first; returns its path."""
+    notes = read_json(folder / "run.json") if (folder / "run.json").exists() else {}
+    images = notes.get("images_seen", 0) / notes.get("epochs_done", 1)
     frames = []
     for epoch in epochs:
         picture = gif_frame(imageio.imread(epoch_image_path(folder, epoch)))
         frame = Image.new("L", (picture.shape[1], picture.shape[0] + 16))
         frame.paste(Image.fromarray(picture), (0, 16))
-        ImageDraw.Draw(frame).text((4, 2), f"epoch {epoch}", fill=255)
+        label = f"epoch {epoch}" + (f", {epoch * images:,.0f} images seen" if images else "")
+        ImageDraw.Draw(frame).text((4, 2), label, fill=255)
         frames.append(np.asarray(frame))
     milliseconds = int(np.clip(1000 * seconds / len(frames), 60, 600))
-    return save_gif(folder / "model_progress.gif", frames, [milliseconds] * (len(frames) - 1) + [2000])
+    return save_gif(folder / "model_progress.gif", [frames[-1], *frames], [1000] + [milliseconds] * len(epochs))
 
 
 def save_gif(path, frames, milliseconds):
@@ -111,8 +115,8 @@ class Picture:
         return self.alt
 
 
-def show_figure(figure, alt):
-    """Close a matplotlib figure and show it as a `Picture`; `alt` says what it shows, in one sentence."""
+def show_figure(figure, alt=None):
+    """Close a matplotlib figure and show it as a `Picture`; `alt`, or else the figure's label, says what it shows."""
     drawn, file = BytesIO(), BytesIO()
     figure.savefig(drawn, facecolor="white")
     plt.close(figure)
@@ -120,7 +124,7 @@ def show_figure(figure, alt):
     if not np.ptp(np.asarray(picture), axis=-1).any():  # without colour: grey levels are a third as heavy
         picture = picture.convert("L").point(lambda level: level // 4 * 4 + level // 64)  # 64 levels
     picture.save(file, "PNG", optimize=True)
-    return Picture(file.getvalue(), alt)
+    return Picture(file.getvalue(), alt or figure.get_label())
 
 
 def show_picture(path, alt):
@@ -147,8 +151,14 @@ def show_metrics(values):
 
 
 def show_source(thing):
-    """The source of a function or class, for a notebook to show the very code that it runs."""
-    return Markdown(f"```python\n{textwrap.dedent(inspect.getsource(thing))}```")
+    """The source of a function or class, for a notebook to show the very code that it runs; without its docstrings."""
+    source = textwrap.dedent(inspect.getsource(thing))
+    left_out = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node):
+            left_out |= set(range(node.body[0].lineno, node.body[0].end_lineno + 1))
+    shown = [line for number, line in enumerate(source.splitlines(), start=1) if number not in left_out]
+    return Markdown("\n".join(["```python", *shown, "```"]))
 
 
 def show_images(images, titles=None, columns=8, size=1.0):
@@ -173,7 +183,9 @@ def show_images(images, titles=None, columns=8, size=1.0):
 def show_epochs(folder, epochs):
     """A figure of the first column of some epochs' grids: a column an epoch, a row a latent vector."""
     paths = [epoch_image_path(folder, epoch) for epoch in epochs]
-    return show_grids(paths, [f"epoch {epoch}" for epoch in epochs], columns=1, height=3.5)
+    figure = show_grids(paths, [f"epoch {epoch}" for epoch in epochs], columns=1, height=3.5)
+    figure.set_label("Images from four latents, a row each, epoch by epoch")
+    return figure
 
 
 def show_grids(paths, titles, columns, height):
@@ -199,6 +211,7 @@ def plot_losses(losses, path=None, coin_toss=1.386):
     axes[1].axhline(coin_toss, color="black", linestyle=":", linewidth=1, label="tossing a coin")
     axes[1].legend()
     axes[1].set_xlabel("epoch" if counted == "epoch" else "training step")
+    figure.set_label("The losses of generator and discriminator while training goes on, and that of tossing a coin")
     return saved(figure, path)
 
 
@@ -229,6 +242,7 @@ def plot_history(history, path=None):
     for axis in axes.flat[len(names) :]:
         axis.axis("off")
     figure.supxlabel("epoch", fontsize=9)
+    figure.set_label("Both losses and every metric over the epochs, beside real images; thin lines: limits of warnings")
     axes.flat[min(len(LOSSES), len(names) - 1)].legend(fontsize=7)
     return saved(figure, path)
 
@@ -245,6 +259,7 @@ def plot_ssim(history, references, title, path=None):
         axis.axhline(value, color=f"C{number}", linestyle=STYLES[number], label=f"{label}: {value:.3f}")
         axis.axhspan(value - spread, value + spread, color=f"C{number}", alpha=0.15, linewidth=0)
     axis.set(xlabel="epoch", ylabel="SSIM", title=title)
+    figure.set_label(f"SSIM of generated images over the epochs, with lines for {', '.join(references)}")
     figure.legend(loc="outside lower center", ncols=2)  # inside it would hide one of the lines
     return saved(figure, path)
 
@@ -258,6 +273,7 @@ def plot_spectra(sets):
     axis.axvspan(HIGH_FREQUENCY, frequencies[-1], color="grey", alpha=0.12, linewidth=0, label="high frequencies")
     axis.set(yscale="log", xlim=(0, frequencies[-1]), title="Power at each spatial frequency")
     axis.set(xlabel="spatial frequency in cycles per pixel", ylabel="mean squared amplitude")
+    figure.set_label(f"Power at each spatial frequency of {', '.join(sets)} images")
     axis.legend()
     return figure
 
@@ -275,6 +291,7 @@ def plot_points(sets):
     figure, axis = plt.subplots(figsize=(5, 3.6), layout="constrained")
     for marker, (label, points) in zip("ox^", sets.items(), strict=False):
         axis.scatter(*points.T, s=9, marker=marker, alpha=0.5, label=label)
+    figure.set_label(f"Clouds of points, one each for {', '.join(sets)} images")
     axis.legend()
     return figure
 
@@ -292,4 +309,5 @@ def plot_distributions(sets, labels):
         axis.set_title(label, fontsize=8)
         axis.tick_params(labelsize=7, left=False, labelleft=False)
     axes.flat[0].legend(fontsize=7)
+    figure.set_label(f"Histograms of {', '.join(labels.values())}, for {', '.join(sets)} images")
     return figure

@@ -56,18 +56,27 @@ def test_grid_keeps_every_pixel():
     assert (grid.min(), grid.max()) == (0, 255)
 
 
-def test_gif_has_a_frame_for_each_named_epoch_and_holds_the_last(run_folder):
+def test_gif_shows_what_came_out_and_then_each_named_epoch(run_folder):
     path = save_progress_gif(run_folder, [1, 2, 3])
     frames = imageio.imread(path)
-    assert len(frames) == 3
-    assert [int(frame[40, 40, 0]) for frame in frames] == pytest.approx([32, 64, 96], abs=6)  # grey levels are rounded
+    assert len(frames) == 4
+    grey_levels = [int(frame[40, 40, 0]) for frame in frames]
+    assert grey_levels == pytest.approx([96, 32, 64, 96], abs=6)  # they are rounded
     with Image.open(path) as gif:
         durations = []
         for number in range(gif.n_frames):
             gif.seek(number)
             durations.append(gif.info["duration"])
         assert gif.info["loop"] == 0
-    assert durations == [600, 600, 2000]
+    assert durations == [1000, 600, 600, 600]
+
+
+def test_frames_of_a_gif_say_how_many_images_training_had_seen(run_folder):
+    without = imageio.imread(save_progress_gif(run_folder, [1, 2]))
+    (run_folder / "run.json").write_text('{"images_seen": 3840, "epochs_done": 4}')
+    labelled = imageio.imread(save_progress_gif(run_folder, [1, 2]))
+    np.testing.assert_array_equal(without[:, 16:], labelled[:, 16:])
+    assert (labelled[:, :16] > 128).sum() > 2 * (without[:, :16] > 128).sum()
 
 
 def test_gif_of_large_images_stays_small(tmp_path):
