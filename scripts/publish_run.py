@@ -18,6 +18,7 @@ if __name__ == "__main__" and (len(sys.argv) != 2 or "--help".startswith(sys.arg
 import nbformat
 
 from gan_utils import PROJECT_FOLDER, read_json
+from gan_utils.play import WIDGET_VIEW
 from gan_utils.plots import epoch_image_path
 from gan_utils.run_folder import read_history
 
@@ -47,7 +48,7 @@ def main(name):
         return publish(name, [*run_folder.glob("*.png"), run_folder / "run.json", run_folder / "results.json"])
     notebooks = [
         with_outputs(path, run_folder / "notebooks" / path.name, name)
-        for path in sorted((PROJECT_FOLDER / "notebooks").glob("[0-9]*.ipynb"))
+        for path in sorted((PROJECT_FOLDER / "notebooks").glob("0[1-9]*.ipynb"))
     ]
     # Nothing is written before everything has been checked.
     if name == NOTEBOOKS_SHOW:
@@ -88,7 +89,8 @@ def with_outputs(path, executed_path, name):
 def lighten(notebook, run_folder, showcase):
     """Keep each picture once, as an image with its words in the metadata, and GIFs as links to the showcase.
 
-    A run's notebook holds each picture as HTML, too, for JupyterLab. With megabytes inside, GitHub shows no notebook.
+    A run's notebook holds each picture as HTML, too, for JupyterLab, and as a widget that nobody answers any more. With
+    megabytes inside, GitHub shows no notebook.
     """
     names = {path.read_bytes(): path.name for path in run_folder.glob("*.gif")}
     for cell in notebook.cells:
@@ -99,7 +101,8 @@ def lighten(notebook, run_folder, showcase):
                 output.data = {"text/markdown": f"![{words}]({showcase}/{name})", "text/plain": words}
                 output.metadata = {}
             elif "image/png" in data:
-                data.pop("text/html", None)
+                for kind in ("text/html", WIDGET_VIEW):
+                    data.pop(kind, None)
 
 
 if __name__ == "__main__":
