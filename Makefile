@@ -38,7 +38,7 @@ run: $(INSTALLED)
 
 # The root is the top folder, not notebooks/: the notebooks show pictures from epoch_images/.
 lab: $(INSTALLED)
-	$(RUN_PYTHON) -m jupyter lab --ServerApp.root_dir="$(CURDIR)" --LabApp.default_url=/lab/tree/notebooks/01_explore_data.ipynb $(LAB_OPTIONS)
+	$(RUN_PYTHON) -m jupyter lab --ServerApp.root_dir="$(CURDIR)" --LabApp.default_url=/lab/tree/notebooks/00_first_look.ipynb $(LAB_OPTIONS)
 
 # In two processes, JOBS=4 in four. Where chromium is installed, it runs the brains' notebooks in JupyterLab (screenshots are in
 # .pytest_cache/d/screenshots), and nbval only the knees'. FAST=1 leaves out what trains for long, and the notebooks.
@@ -83,7 +83,7 @@ ablation: $(INSTALLED)
 
 # A quick run of each experiment on digital phantoms, in which notebook 5 trains the improved recipe, and then all that
 # notebook 4 has to say of that one. The pictures of all four are then committed, and the notebooks as run with the
-# brains' baseline.
+# brains' baseline; notebook 0 ships with the generator of the brains' improved recipe.
 notebooks: $(INSTALLED)
 	@for run in "brain baseline --start-over" "brain improved" "knee baseline --start-over" "knee improved"; do \
 		set -- $$run; \
@@ -91,6 +91,7 @@ notebooks: $(INSTALLED)
 		$(RUN_PYTHON) -m scripts.run_notebooks $$3 && \
 		$(RUN_PYTHON) -m scripts.publish_run $$1-$$2-quick || exit 1; \
 	done
+	@$(RUN_PYTHON) -m scripts.publish_first_look brain-improved-quick
 
 # Side by side with TensorFlow's tutorial, PyTorch and others: half an hour on two cores. BENCH names single ones.
 bench: $(INSTALLED)

@@ -14,6 +14,8 @@ anatomy     areas, lengths and symmetry of brains and knees
 metrics     `METRICS`, the one table of metrics, and when they raise a warning
 evaluator   every metric of generated images beside the same of real ones
 plots       image grids, GIFs, graphs and tables
+play        sliders that change an image at once, and a quiz
+diagrams    the game of the two networks and each network, as drawings
 callbacks   what happens after each epoch
 ablation    the improved recipe without each of its parts, and three failures
 

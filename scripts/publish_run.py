@@ -20,6 +20,7 @@ import numpy as np
 from PIL import Image
 
 from gan_utils import PROJECT_FOLDER, read_json
+from gan_utils.play import WIDGET_VIEW
 from gan_utils.plots import GRID_COLUMNS, GRID_GAP, epoch_image_path, saved, show_images
 from gan_utils.run_folder import read_history
 
@@ -119,7 +120,8 @@ def with_outputs(path, executed_path, name):
 def lighten(notebook, run_folder, showcase):
     """Keep each picture once, as an image with its words in the metadata, and GIFs as links to the showcase.
 
-    A run's notebook holds each picture as HTML, too, for JupyterLab. With megabytes inside, GitHub shows no notebook.
+    A run's notebook holds each picture as HTML, too, for JupyterLab, and as a widget that nobody answers any more. With
+    megabytes inside, GitHub shows no notebook.
     """
     names = {path.read_bytes(): path.name for path in run_folder.glob("*.gif")}
     for cell in notebook.cells:
@@ -130,7 +132,8 @@ def lighten(notebook, run_folder, showcase):
                 output.data = {"text/markdown": f"![{words}]({showcase}/{name})", "text/plain": words}
                 output.metadata = {}
             elif "image/png" in data:
-                data.pop("text/html", None)
+                for kind in ("text/html", WIDGET_VIEW):
+                    data.pop(kind, None)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Run the notebooks in order, each in a kernel of its own, and keep them as executed with the run."""
+"""Run notebooks 1 to 5 in order, each in a kernel of its own, and keep them as executed with the run."""
 
 import dataclasses
 import os
@@ -106,7 +106,7 @@ def main(arguments):
         settings = parsed_settings(arguments)
     except ValueError as error:
         sys.exit(f"Cannot start: {error}")
-    notebooks = sorted((PROJECT_FOLDER / "notebooks").glob("[0-9]*.ipynb"))
+    notebooks = sorted((PROJECT_FOLDER / "notebooks").glob("0[1-9]*.ipynb"))
     if not notebooks:
         sys.exit(f"Cannot start: no notebooks in {PROJECT_FOLDER / 'notebooks'}. Get the whole project by git clone.")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's C++ messages would fill the terminal

@@ -10,8 +10,13 @@ from gan_utils.data import DATASETS
 from gan_utils.metrics import METRICS
 from gan_utils.settings import choose_settings
 
-NOTEBOOKS = sorted((PROJECT_FOLDER / "notebooks").glob("*.ipynb"))
-PAGES = [page for place in ("", "[a-z]*/", "*/showcase/") for page in sorted(PROJECT_FOLDER.glob(f"{place}*.md"))]
+NOTEBOOKS = sorted((PROJECT_FOLDER / "notebooks").glob("0[1-9]*.ipynb"))
+FIRST_LOOK = PROJECT_FOLDER / "notebooks" / "00_first_look.ipynb"
+PAGES = [
+    page
+    for place in ("", "[a-z]*/", "*/showcase/", "*/first_look/")
+    for page in sorted(PROJECT_FOLDER.glob(f"{place}*.md"))
+]
 
 # No deadline: how long an example takes depends on the machine. The same examples in every run.
 hypothesis.settings.register_profile("tutorial", deadline=None, derandomize=True)

@@ -10,13 +10,13 @@ import pytest
 from matplotlib.colors import to_rgb
 from test_ablation import made_up_row
 
-from conftest import NOTEBOOKS, PAGES
+from conftest import FIRST_LOOK, NOTEBOOKS, PAGES
 from gan_utils import PROJECT_FOLDER
 from gan_utils.ablation import show_ablation
 from gan_utils.plots import plot_history, plot_losses, plot_spectra, plot_ssim
 from gan_utils.run_folder import read_history
 
-TEXTS = [*PAGES, *NOTEBOOKS]
+TEXTS = [*PAGES, FIRST_LOOK, *NOTEBOOKS]
 IDS = [str(path.relative_to(PROJECT_FOLDER)) for path in TEXTS]
 
 
@@ -77,7 +77,7 @@ def test_every_picture_on_a_page_has_words(path):
     assert [words for words in words_of_pictures(markdown_of(path)) if not says_something(words)] == []
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=IDS[len(PAGES) :])
+@pytest.mark.parametrize("path", TEXTS[len(PAGES) :], ids=IDS[len(PAGES) :])
 def test_every_picture_among_the_outputs_has_words(path):
     words = []
     for output in outputs_of(path):

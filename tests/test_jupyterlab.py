@@ -1,4 +1,4 @@
-"""Notebooks 01-05 as a newcomer meets them: in JupyterLab as `make lab` starts it, in a real browser.
+"""Notebooks 00-05 as a newcomer meets them: in JupyterLab as `make lab` starts it, in a real browser.
 
 The browser is the system's chromium, driven through Playwright. The pictures it takes of every notebook stay in
 .pytest_cache/d/screenshots.
@@ -7,6 +7,7 @@ The browser is the system's chromium, driven through Playwright. The pictures it
 import contextlib
 import json
 import os
+import re
 import shlex
 import shutil
 import socket
@@ -20,7 +21,7 @@ import playwright.sync_api
 import psutil
 import pytest
 
-from conftest import NOTEBOOKS
+from conftest import FIRST_LOOK, NOTEBOOKS
 from gan_utils import PROJECT_FOLDER
 from scripts.run_notebooks import is_tensorflow_log
 
@@ -201,7 +202,7 @@ def screenshots(request):
 
 def open_notebook(page, lab, path):
     """The first one opens by itself."""
-    place = "" if path == NOTEBOOKS[0] else f"lab/tree/notebooks/{path.name}"
+    place = "" if path == FIRST_LOOK else f"lab/tree/notebooks/{path.name}"
     page.goto(f"{lab.address}/{place}?reset&token={lab.token}")
     page.wait_for_function(
         "name => window.jupyterapp?.shell.currentWidget?.context?.path === name", arg=f"notebooks/{path.name}"
@@ -220,7 +221,7 @@ def photograph(page, screenshots, name):
         number, goes_on = number + 1, page.evaluate(SCROLL)
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [FIRST_LOOK, *NOTEBOOKS], ids=lambda path: path.stem)
 def test_notebook_runs_and_shows_its_pictures(page, complaints, lab, screenshots, path):
     committed = path.read_bytes()
     open_notebook(page, lab, path)
@@ -242,6 +243,42 @@ def test_notebook_runs_and_shows_its_pictures(page, complaints, lab, screenshots
         check_gif(page)
     assert complaints == []
     assert path.read_bytes() == committed
+
+
+def test_sliders_walk_and_quiz_of_the_first_look_answer(page, complaints, lab, screenshots):
+    open_notebook(page, lab, FIRST_LOOK)
+    page.evaluate(RUN_ALL_CELLS, SECONDS_A_NOTEBOOK)
+    for name in ("brain", "size", "level", "ventricles", "brightness", "degrees"):
+        slider = page.locator(".widget-slider", has_text=name).locator(".noUi-handle")
+        picture = panel_with(page, name).locator("img")
+        assert name in changes(picture, lambda slider=slider: slider.press("ArrowRight"))
+    panel_with(page, "ventricles").screenshot(path=screenshots / "00_first_look_sliders.png")
+    play, degrees = (panel_with(page, "degrees").locator(part) for part in (".widget-play button", "img"))
+    changes(degrees, play.first.click)
+    play.first.click()
+    quiz = panel_with(page, "generated")
+    for asked, name in enumerate(("phantom", "generated"), start=1):
+        changes(quiz.locator("img"), quiz.get_by_role("button", name=name, exact=True).click, "src")
+        quiz.get_by_text(re.compile(f"(0|1|2) of {asked} right")).wait_for()
+    quiz.screenshot(path=screenshots / "00_first_look_quiz.png")
+    assert complaints == []
+
+
+def panel_with(page, words):
+    return page.locator(".jp-OutputArea-output .widget-hbox:has(> .widget-vbox)", has_text=words)
+
+
+def changes(picture, act, attribute="alt"):
+    """Do something that changes a picture; returns what its attribute says then."""
+    picture.scroll_into_view_if_needed()
+    before = [picture.get_attribute("src"), picture.get_attribute(attribute)]
+    act()
+    end = time.monotonic() + SECONDS_TO_START
+    while (after := [picture.get_attribute("src"), picture.get_attribute(attribute)]) and before[0] == after[0]:
+        assert time.monotonic() < end, "the picture stays as it was"
+        time.sleep(0.01)
+    assert after[1] != before[1]
+    return after[1]
 
 
 def checked_texts(cells):
