@@ -44,6 +44,7 @@ def plot_game(generated=None, real=None):
     own, all_of_them = "the answers to its own images: to be taken for real", "all answers:\nto tell them apart"
     learn(axis, [(9.15, 1.9), (9.15, 3.2), (2.95, 3.2), (2.95, 2.78)], own, (6.05, 3.26), "bottom")
     learn(axis, [(9.15, 0.94), (9.15, 0.15), (7.05, 0.15), (7.05, 0.94)], all_of_them, (8.1, 0.08), "top")
+    figure.set_label(GAME)
     return figure
 
 
@@ -120,6 +121,7 @@ def plot_network(network):
         axis.text(x, -3.5, f"{weights:,}", **text, ha="center", va="bottom")
     for y, words, side in ((1.8, "pixels\nchannels", "bottom"), (-1.8, "layers", "top"), (-3.5, "weights", "bottom")):
         axis.text(-1.1, y, words, **text, va=side, weight="bold")
+    figure.set_label(describe_network(network))
     return figure
 
 
