@@ -106,7 +106,7 @@ class Quiz(Live):
         self.right, self.asked = self.right + right, self.asked + 1
         self.score.value = (
             f"{'Yes' if right else 'No'}, that was: {self.name}.<br><b>{self.right} of {self.asked} right.</b><br>"
-            f"A coin does as well in {as_well_by_chance(self.right, self.asked):.0%} of such games."
+            f"A coin does at least as well in {as_well_by_chance(self.right, self.asked):.0%} of such games."
         )
         self.ask()
 
