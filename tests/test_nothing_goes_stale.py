@@ -187,7 +187,7 @@ def test_a_finished_run_says_so_and_shows_its_picture_and_graphs(trained, output
     pictures = [shown for shown in shown.outputs if "image/png" in shown.data]
     words = " ".join(str(picture.metadata) for picture in pictures)
     assert "Sixteen generated images after epoch 2" in words
-    assert "Graphs of both losses" in words
+    assert "Both losses and every metric" in words
     assert "0 epochs" not in shown.stdout
     assert {path.name: path.read_bytes() for path in (output / "brain-baseline-smoke").iterdir()} == files
     trained.run_after(TRAINING)
