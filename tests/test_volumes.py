@@ -21,7 +21,8 @@ from gan_utils.settings import choose_settings
 from gan_utils.slices import list_splits, open_image, read_name
 from prepare import volumes
 from prepare.cutting import CUTS, brain_level, cut_volume
-from prepare.volume_paths import Row, find_volumes, free_split, subject_of
+from prepare.rows import Row, free_split
+from prepare.volume_paths import find_volumes
 from scripts import cut_volumes
 
 SMALL = {
@@ -297,21 +298,6 @@ def test_bad_volume_is_refused_by_name(template, tmp_path, name, make, words):
 
 
 # ---- Subjects ----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("path", "experiment", "subject"), [
-    ("disc1/OAS1_0007_MR2/RAW/OAS1_0007_MR2_mpr-1_anon.hdr", "brain", "OAS1_0007"),
-    ("OAS2_0007_MR2/RAW/mpr-1.nifti.hdr", "brain", "OAS2_0007"),
-    ("OAS30001_MR_d0129/anat2/sub-OAS30001_T1w.nii.gz", "brain", "OAS30001"),
-    ("site/sub-03/ses-1/anat/sub-03_ses-1_T1w.nii.gz", "brain", "sub-03"),
-    ("anna/first/t1.nii.gz", "brain", "anna"),
-    ("IXI012-HH-1211-T1.nii.gz", "brain", "IXI012-HH-1211-T1"),
-    ("x/OAI9014797_BaseLine_3_de3d1_SAG_3D_DESS_WE_RIGHT.nii.gz", "knee", "OAI9014797"),
-    ("anna_left.nii.gz", "knee", "anna"),
-    ("anna-RIGHT.nii", "knee", "anna"),
-])  # fmt: skip
-def test_subject_of_a_path(path, experiment, subject):
-    assert subject_of(path, experiment) == subject
 
 
 def test_published_shares():
