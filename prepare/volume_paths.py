@@ -136,8 +136,8 @@ def other_contrasts(paths, experiment, suffix):
     first, *others = FIRST_CONTRASTS[experiment]
     if suffix:
         wanted = (contrast_named(suffix) or suffix).casefold()
-        taken = {path for path in paths if ENDING.sub("", path).casefold().endswith(suffix.casefold())}
-        taken |= {path for path, contrast in contrasts.items() if contrast and contrast.casefold() == wanted}
+        taken = {path for path, contrast in contrasts.items() if contrast and contrast.casefold() == wanted}
+        taken = taken or {path for path in paths if ENDING.sub("", path).casefold().endswith(suffix.casefold())}
         if not taken:
             there = ", ".join(f"{contrast or 'no contrast'} ({number})" for contrast, number in numbers.most_common())
             raise DataError(f"No volume is {suffix} by its name. By their names there are: {there}. Correct SUFFIX.")
