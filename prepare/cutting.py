@@ -131,8 +131,8 @@ def brain_level(image, path):
     upper = head[:, :, max(0, top - round(UPPER_HEAD / COARSE)) : top + 1]
     columns, rows = (np.flatnonzero(upper.any(axis=axes)) for axes in ((1, 2), (0, 2)))
     length = (rows[-1] - rows[0] + 1) * COARSE
-    ends_inside = rows[0] > 0 or rows[-1] < shape[1] - 1  # else it is a slab, and as long as that
-    if length > HEAD_LENGTH[1] or (length < HEAD_LENGTH[0] and ends_inside):
+    is_slab = length > extent[1] - 4 * COARSE  # it fills the scan from front to back, however little that is
+    if length > HEAD_LENGTH[1] or (length < HEAD_LENGTH[0] and not is_slab):
         raise DataError(
             f"{path} shows something that is {length:.0f} mm long from front to back; heads are {HEAD_LENGTH[0]:.0f} "
             f"to {HEAD_LENGTH[1]:.0f}. If it is a head, correct the voxel sizes in its header (mm); else leave it out."

@@ -11,20 +11,20 @@ PUBLISHED = [re.compile(rf"(?<![A-Z0-9])({form})(?!\d)", re.I) for form in FORMS
 # ---- Words that name nobody --------------------------------------------------------------------------------
 
 CONTRASTS = {  # our word: how names say it; those without one of ours keep their own
-    "T1": r"t1[wn]?|mp2?rage\d*|mpr|spgr|bravo",
+    "T1": r"t1[wn]?|mp2?rage\d*|mpr|f?spgr|bravo",
     "T2": r"t2w?",
     "FLAIR": r"(t2)?flair|t2f|fl",
     "PD": r"pdw?",
     "DESS": r"dess",
     "T1ce": r"t1w?(ce|c|gd)|gd|gad",
-    "": r"t2s|t2star|t[12]map|t1rho|swi|dwi|dti|adc|bold|fmri|asl|tof|mra|flash|tse|ct|pet",
+    "": r"t2s|t2star|t[12]map|t1rho|sw[ia]|swan|dwi|dti|adc|bold|fmri|asl|tof|mra|flash|tse|stir|gre|vibe|mt|ct|pet",
 }
 VISIT = (
     r"(ses|session|visit|tp|timepoint|time|scan|run|rec|acq|series|echo|month|year|day|week|wave|fu|followup|baseline|bl|pre"
-    r"|post|screening|repeat|retest|rescan|slice)\d*|follow|up|first|second|third|last|later|early|late|initial"
+    r"|post|preop|postop|screening|repeat|retest|rescan|slice)([a-d]|\d*)|follow|up|first|second|third|last|later|early|late|initial"
     r"|mr\d?|[evy]\d{1,2}|m(0|00|03|06|12|18|24|30|36|48|60|72)|(19|20)\d\d[01]\d[0-3]\d\d*"
 )
-SPLIT = r"(train|training|test|testing|val|valid|validate|validation|dev|eval|holdout|fold|split)\d*"
+SPLIT = r"imagest[rs]|(train|training|test|testing|val|valid|validate|validation|dev|eval|holdout|fold|split)\d*"
 MADE = (  # how it was taken, processed or stored
     r"anat|func|mri|niftis?|nii|raw|rawdata|data|images?|imgs?|volumes?|vols?|heads?|brains?|knees?|scans|orig|original|native"
     r"|preprocessed|preproc|processed|mni|mni152|space|nu|norm|normali[sz]ed|n[34]|anon|defaced|\d+mm|cropped|resampled"
@@ -61,7 +61,8 @@ def naming_words(name):
     """
     found, before = [], ""
     for word in words(name):
-        counts = word.isdigit() and re.fullmatch(VISIT, before, re.I) and not before[-1].isdigit()  # visit 2, slice 17
+        counts = word.isdigit() or len(word) == 1  # visit 2, slice 17, scan B
+        counts = counts and re.fullmatch(VISIT, before, re.I) and not before[-1].isdigit()
         if not NOBODY.fullmatch(word) and not counts:
             found.append(word)
         elif found:

@@ -86,12 +86,13 @@ def check_values(data, path):
                 "or a scan that was normalised. Leave it out, or cut the magnitude image that it was made from."
             )
     some = data[:, ::2, ::2]
-    shown = some >= np.median(some[some > lowest])
-    equal = (some[1:] == some[:-1])[shown[1:] & shown[:-1]].mean()
-    if equal > MOST_EQUAL:
+    foreground = some[some > lowest]
+    shown = some >= (np.median(foreground) if foreground.size else np.inf)
+    equal = (some[1:] == some[:-1])[shown[1:] & shown[:-1]]
+    if equal.size and equal.mean() > MOST_EQUAL:
         raise DataError(
-            f"{path} looks like a label map: it holds {len(np.unique(some))} values, and {equal:.0%} of neighbours "
-            "have the same. Leave it out, it must not be trained on."
+            f"{path} looks like a label map: it holds {len(np.unique(some))} values, and {equal.mean():.0%} of "
+            "neighbours have the same. Leave it out, it must not be trained on."
         )
 
 

@@ -100,14 +100,17 @@ def is_group(folder):
     if GROUP.fullmatch(folder):
         return True
     found = [word for word in words(folder) if not NOBODY.fullmatch(word)]
-    return bool(found) and all(GROUP.fullmatch(word) for word in found)
+    return bool(found) and (GROUP.fullmatch("".join(found)) or all(map(GROUP.fullmatch, found)))
 
 
 def starts_of(names):
-    """{words: their start}: what all names share, and the first word, or label and number, in which they differ."""
+    """{words: their start}: what all names share, and the first word, or label and number, that differs."""
     alike = takewhile(lambda each: len(set(each)) == 1, zip(*names, strict=False))
     shared = len(list(alike)) if len(names) > 1 else 0
-    return {name: name[: shared + 1 + any(map(LABEL.fullmatch, name[shared : shared + 1]))] for name in names}
+    labels = {
+        name: takewhile(lambda word: LABEL.fullmatch(word) or GROUP.fullmatch(word), name[shared:]) for name in names
+    }
+    return {name: name[: shared + len(list(those)) + 1] for name, those in labels.items()}
 
 
 def key(name):

@@ -14,9 +14,9 @@ OTHER_KINDS = re.compile(
 )
 # Words in the paths of label maps: aseg, fseg, dseg, seg4, brain_mask, aparc+aseg; not t88_masked_gfc, a scan.
 LABEL_MAP = re.compile(
-    r"(?<![a-z])([a-z]*seg(mentations?|mented)?|[a-z]*masks?|[a-z]*labels?|[a-z]*parc|parcellations?|atlas(es)?|aal|dlmuse"
+    r"(?<![a-z])([a-z]*seg(mentations?|mented)?|[a-z]*masks?|[a-z]*labels?(t[rs])?|[a-z]*parc|parcellations?|atlas(es)?|aal|dlmuse"
     r"|ribbon|lesions?|pve|prob(seg|maps?|ability)?|desikan(killiany)?|dkt|destrieux|schaefer"
-    r"|ground[-_ ]?truths?|rois?)[-_]?\d*(?![a-z])",
+    r"|ground[-_ ]?truths?|gt|rois?)[-_]?\d*(?![a-z])",
     re.I,
 )
 # What BIDS trees hold beside scans: by folder, entity or suffix.
@@ -54,7 +54,10 @@ def find_volumes(source, experiment="brain", suffix=None):
     folders = {path for path in named if (source / path).is_dir()}
     pairs = {f"{path[:-4]}.img" for path in named if path.endswith(".hdr")}  # one volume each
     others = {path for path in files if OTHER_KINDS.search(path)} - set(named)
-    left_out = {"folders with names of files": folders, "files of other kinds, to be converted to NIfTI": others}
+    left_out = {
+        "folders with names of files": folders,
+        "files of other kinds (NIfTI, Analyze and MGZ are read)": others,
+    }
     paths = [path for path in named if path not in folders | pairs]
     for find in (label_maps, other_than_scans, second_copies, other_versions):
         for why, those in find(paths).items():

@@ -113,6 +113,7 @@ LABELS = [
     "p_aal.nii", "p_T1_DLMUSE.nii", "ribbon.mgz", "lh.ribbon.nii", "p_lesion.nii", "p_pve_0.nii", "p_parcellation.nii",
     "desikan_p.nii", "p-groundtruth.nii", "p_ground_truth.nii", "p_GM_probseg.nii", "dlmuse_seg/p.nii", "labels/p.nii",
     "p_T1/mask.nii", "derivatives_masks/p.nii", "wmparc.mgz", "p_Schaefer2018.nii", "p_seg_2.nii",
+    "labelsTr/p.nii", "p_gt.nii",
 ]  # fmt: skip
 
 
