@@ -107,10 +107,13 @@ def starts_of(names):
     """{words: their start}: what all names share, and the first word, or label and number, that differs."""
     alike = takewhile(lambda each: len(set(each)) == 1, zip(*names, strict=False))
     shared = len(list(alike)) if len(names) > 1 else 0
-    labels = {
-        name: takewhile(lambda word: LABEL.fullmatch(word) or GROUP.fullmatch(word), name[shared:]) for name in names
-    }
-    return {name: name[: shared + len(list(those)) + 1] for name, those in labels.items()}
+    labels = {name: len(list(takewhile(belongs_to_next, name[shared:]))) for name in names}
+    return {name: name[: shared + number + 1] for name, number in labels.items()}
+
+
+def belongs_to_next(word):
+    """Whether a word tells somebody only with the one behind it: ctrl 01, site2 anna."""
+    return LABEL.fullmatch(word) or GROUP.fullmatch(word)
 
 
 def key(name):

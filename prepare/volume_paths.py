@@ -56,7 +56,7 @@ def find_volumes(source, experiment="brain", suffix=None):
     others = {path for path in files if OTHER_KINDS.search(path)} - set(named)
     left_out = {
         "folders with names of files": folders,
-        "files of other kinds (NIfTI, Analyze and MGZ are read)": others,
+        "files of other kinds than are read": others,
     }
     paths = [path for path in named if path not in folders | pairs]
     for find in (label_maps, other_than_scans, second_copies, other_versions):
