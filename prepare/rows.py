@@ -71,7 +71,7 @@ def check_rows(rows, source, subjects, folder):
 
     Args:
         rows: what the table has.
-        source: folder that is cut now. Where all volumes of another one are here, it was moved.
+        source: folder that is cut now.
         subjects: {volume: subject} of this call.
         folder: of the table, for messages.
 
@@ -82,11 +82,7 @@ def check_rows(rows, source, subjects, folder):
     by_source = {}
     for row in rows:
         by_source.setdefault(row.source, []).append(row)
-    moved = {
-        place
-        for place, theirs in by_source.items()
-        if not place or all(size_of(source / row.volume) == row.bytes for row in theirs)
-    }
+    moved = {place for place, theirs in by_source.items() if was_moved(place, theirs, source)}
     rows = [row._replace(source=here) if row.source in moved else row for row in rows]
     for row in rows:
         now = subjects.get(row.volume, row.subject)
@@ -101,6 +97,11 @@ def check_rows(rows, source, subjects, folder):
                 "another folder (TO); of one and the same subject, put all volumes below one folder and cut that."
             )
     return rows
+
+
+def was_moved(place, rows, source):
+    """Whether a folder is gone and all that was cut from it is in `source` now; older tables name no folder."""
+    return not place or (not Path(place).exists() and all(size_of(source / row.volume) == row.bytes for row in rows))
 
 
 def is_unique(subject):

@@ -50,15 +50,13 @@ def find_volumes(source, experiment="brain", suffix=None):
         DataError: there are none, or none that may be cut.
     """
     files = list_files(source)
-    named = [path for path in files if path.lower().endswith(VOLUME_ENDINGS)] or list(filter(is_picture, files))
+    named = [path for path in files if path.lower().endswith(VOLUME_ENDINGS)]
     folders = {path for path in named if (source / path).is_dir()}
     pairs = {f"{path[:-4]}.img" for path in named if path.endswith(".hdr")}  # one volume each
-    others = {path for path in files if OTHER_KINDS.search(path)} - set(named)
-    left_out = {
-        "folders with names of files": folders,
-        "files of other kinds than are read": others,
-    }
-    paths = [path for path in named if path not in folders | pairs]
+    paths = [path for path in named if path not in folders | pairs] or list(filter(is_picture, files))
+    others = {path for path in files if OTHER_KINDS.search(path)} - set(paths)
+    left_out = {"folders with names of files": folders, "files of other kinds than are read": others}
+    any_named = bool(paths)
     for find in (label_maps, other_than_scans, second_copies, other_versions):
         for why, those in find(paths).items():
             left_out[why] = those
@@ -70,10 +68,13 @@ def find_volumes(source, experiment="brain", suffix=None):
     left_out = {why: sorted(those) for why, those in left_out.items() if those}
     if not paths:
         seen = "; ".join(f"{why}: {listed(those)}" for why, those in left_out.items())
+        if any_named:
+            raise DataError(
+                f"No volumes in {source} are left to cut. Left out: {seen}. Rename what is a scan, or correct FROM."
+            )
         raise DataError(
-            f"No volumes in {source}{' are left to cut' * bool(seen)}: files ending in {', '.join(VOLUME_ENDINGS)}, in "
-            f"folders of any depth; or PNG pictures. {f'Left out: {seen}. ' * bool(seen)}DICOM files become NIfTI with "
-            "dcm2niix."
+            f"No volumes in {source}: files ending in {', '.join(VOLUME_ENDINGS)}, in folders of any depth; nor PNG "
+            f"pictures. {f'There are {seen}. ' * bool(seen)}Convert other kinds to NIfTI, DICOM files with dcm2niix."
         )
     return paths, left_out
 

@@ -5,7 +5,7 @@ subject has, and which split they are in, is kept in people.csv beside the slice
 """
 
 import re
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -129,7 +129,8 @@ def only_call(to, experiment):
     try:
         yield
     finally:
-        Path(lock.lock_file).unlink(missing_ok=True)  # while it is held: another call makes its own
+        with suppress(PermissionError):  # Windows keeps it while it is held
+            Path(lock.lock_file).unlink(missing_ok=True)  # another call makes its own
         lock.release()
 
 

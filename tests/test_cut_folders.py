@@ -133,7 +133,7 @@ def test_other_kinds_of_files_are_named(tmp_path):
     assert sorted(left_out.values()) == [["p.nrrd", "q.mha", "r.png"], ["x.nii"]]
     (tmp_path / "x.nii/x.nii").rename(tmp_path / "x.nii/x.txt")
     (tmp_path / "r.png").unlink()
-    with pytest.raises(DataError, match=r"folders with names of files: x\.nii; files of other kinds.* p\.nrrd, q\.mha"):
+    with pytest.raises(DataError, match=r"folders with names of files: x\.nii; .*kinds.* p\.nrrd, q\.mha.*dcm2niix"):
         find_volumes(tmp_path)
 
 
@@ -216,7 +216,6 @@ def test_one_number_never_stands_for_subjects_of_two_sources(head, tmp_path):
     with pytest.raises(DataError, match=r"sub-3 was cut from .*one already, and may be somebody else in .*other.*TO"):
         volumes.cut_folder(other, "brain", to)
     same_names = written(tmp_path / "same", head, ["sub-1/a.nii", "sub-2/a.nii", "sub-3/a.nii"])
-    (same_names / "sub-2/a.nii").write_bytes(b"another size")
     with pytest.raises(DataError, match="may be somebody else"):
         volumes.cut_folder(same_names, "brain", to)
     assert rows(to) == before
