@@ -94,7 +94,7 @@ def check_rows(rows, source, subjects, folder):
         if row.source != here and row.subject in subjects.values() and not is_unique(row.subject):
             raise DataError(
                 f"{row.subject} was cut from {row.source} already, and may be somebody else in {source}. Cut that into "
-                "another folder (TO); of one and the same subject, put all volumes below one folder and cut that."
+                "another folder (TO); for one subject, put all volumes below one folder, and cut that into a new TO."
             )
     return rows
 
