@@ -6,7 +6,8 @@
 # make runs    list all runs, or RUNS="one another": put two side by side
 # make help    print this
 # make train   command-line training; on several machines with MACHINES=host1:12345,host2:12345 INDEX=0
-# make slices  cut your own volumes into PNG slices: FROM=folder [EXPERIMENT=knee] [TO=data]
+# make slices  cut your own volumes or pictures into PNG slices: FROM=folder [EXPERIMENT=knee] [TO=data]
+#              [SUBJECTS=folder|name|each-file] what tells subjects  [SUFFIX=FLAIR] which contrast
 #
 # Choices: make run EXPERIMENT=brain|knee PROFILE=smoke|quick|full RECIPE=baseline|improved DATA=folder|phantoms
 #          GPU=1 START_OVER=1 (train a finished run anew) SETTINGS="epochs=100 batch_size=32 debug=True output=folder ..."
@@ -74,7 +75,7 @@ samples: $(INSTALLED)
 # NIfTI or Analyze volumes, one or more a subject. It continues where it was stopped.
 slices: $(if $(FROM),$(INSTALLED))
 	@test -n "$(FROM)" || { echo "Say where the volumes are: make slices FROM=folder [EXPERIMENT=knee] [TO=data]"; exit 2; }
-	@$(RUN_PYTHON) -m scripts.cut_volumes "$(FROM)" $(if $(TO),--to "$(TO)")
+	@$(RUN_PYTHON) -m scripts.cut_volumes "$(FROM)" $(if $(TO),--to "$(TO)") $(if $(SUBJECTS),--subjects "$(SUBJECTS)") $(if $(SUFFIX),--suffix "$(SUFFIX)")
 
 # Both recipes, the improved one without each part, three failures, two minutes each: under half an hour. It continues where it
 # was stopped.

@@ -24,6 +24,7 @@ SMOKE = {"epochs": 2, "steps_per_epoch": 4}
 LOADED_BY = ("experiment", "data", "image_size", "resize", "phantom_subjects", "held_out_patients", "seed")
 PHANTOMS = "phantoms"  # as the data folder: digital phantoms even where data/ holds real slices
 TABLE_OF_CUT_SLICES = "people.csv"  # is beside what `make slices` cut
+PICTURE_MARK = "PICTURES.txt"  # is beside what it made from pictures, of which nothing is known
 PHANTOM_MARK = "SIMULATED.txt"  # is in every set of phantoms, so that it is never taken for real scans
 
 
@@ -176,6 +177,8 @@ def load(settings):
     phantoms = (folder / PHANTOM_MARK).exists()
     title = f"{dataset.title} of digital phantoms" if phantoms else f"real {dataset.title}"
     was_cut = any((place / TABLE_OF_CUT_SLICES).exists() for place in (folder, folder.parent))
+    if (folder / PICTURE_MARK).exists():
+        title, was_cut = "pictures of your own", False
     width = dataset.phantom_width if phantoms else dataset.cut_pixel * max(size) if was_cut else None
     return Splits(
         **splits,

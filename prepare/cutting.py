@@ -10,26 +10,20 @@ from typing import NamedTuple
 import nibabel
 import numpy as np
 from nibabel.affines import apply_affine, from_matvec, voxel_sizes
-from nibabel.orientations import axcodes2ornt
 from nibabel.processing import resample_from_to
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 
 from gan_utils import DataError
+from prepare.reading import read_volume
 
 COARSE = 3.0  # mm: grid on which the head is looked for
 TOP_AREA = 400.0  # mm²: a slice with as much foreground belongs to the head, not to noise above it
-UPPER_HEAD = 75.0  # mm below the top: above nose and neck, so that the length there is that of the skull
-BRAIN_LEVEL = 0.38  # of that length: how far the middle of the brain is below the top, with scalp or without
+UPPER_HEAD = 75.0  # mm below the top: above nose, ears and neck, so that what is measured there is the skull
+BRAIN_HEIGHT = 0.875  # of the width there: as far below the top the middle of what is above is the middle of the brain
+HEAD_LENGTH = 120.0, 280.0  # mm from front to back, of babies and of the largest heads with some noise
 KNEE_LEVEL = 34.0  # mm above the middle of the scan: slices end 14 mm above the joint line, where AKOA's end
-MOST_LABELS = 50  # values: label maps of whole brains have about as many, scans hundreds
-BRIGHTEST = 99.5  # percentile of the foreground that becomes white: single bright voxels do not darken the rest
-
-# Which way the three axes of Analyze files run (nibabel's letters: what a rising index leads to), by the byte "orient"
-# of the header: transverse, coronal, sagittal. nibabel does not read it, and takes all of them for transverse.
-ANALYZE_AXES = {0: "LAS", 1: "LSA", 2: "ASL"}
-# The same for OASIS-1 by a part of the name, whatever the byte says: as others found out with these files.
-OASIS_AXES = {"_t88_": "LAS", "_sbj_": "ASL", "_mpr-": "ASL"}
+DARKEST, BRIGHTEST = 1, 99  # percentiles that become black and white: single voxels do not darken the rest
 
 
 class Cut(NamedTuple):
@@ -51,16 +45,15 @@ def cut_volume(path, experiment):
             "knee": from the thigh down, muscles on top, kneecap at the bottom, the subject's right on the left, 0.5 mm.
 
     Returns:
-        uint8 (32, 256, 256) or (40, 228, 260); 0 is the 1st percentile of the volume, 255 the 99.5th of its foreground.
+        uint8 (32, 256, 256) or (40, 228, 260); 0 is the 1st percentile of the volume, 255 the 99th of the foreground
+        at the height of the slices.
 
     Raises:
-        DataError: it is unreadable, most often cut short while copying; holds several volumes, labels, one value, or
-            values that are no numbers; is too flat for so many slices; or its header does not say how it is oriented.
+        DataError: as `read_volume`, or it is too flat for so many slices, or shows no head, or one of another size.
     """
     cut = CUTS[experiment]
     image = nibabel.as_closest_canonical(read_volume(path))
     data = image.get_fdata(dtype=np.float32)
-    low, high = np.percentile(data, 1), np.percentile(data[data > foreground_threshold(data)], BRIGHTEST)
     sizes = voxel_sizes(image.affine)
     room = ((data.shape[2] - 1) * sizes[2] - (cut.shape[2] - 1) * cut.step[2]) / 2  # up and down from the middle
     if room < -1e-3:
@@ -69,8 +62,26 @@ def cut_volume(path, experiment):
             "apart. Leave it out."
         )
     level = np.clip(cut.level(image, path), -max(room, 0), max(room, 0))
+    low, high = black_and_white(data, sizes[2], level, (cut.shape[2] - 1) * cut.step[2])
     pictures = cut.arrange(resampled(image, level, cut.shape, cut.step, low))
     return np.round(np.clip((pictures - low) / (high - low), 0, 1) * 255).astype(np.uint8)
+
+
+def black_and_white(data, size, level, height):
+    """The values that become black and white.
+
+    White is chosen at the height of the slices: fat of scalp and neck, brighter than any brain, is mostly elsewhere.
+
+    Args:
+        data: (x, y, z) of a canonical image.
+        size: mm of a voxel along z.
+        level, height: mm, the middle of the slices above that of the volume, and from the first to the last.
+    """
+    middle, half = (data.shape[2] - 1) / 2 + level / size, height / 2 / size
+    there = data[:, :, np.abs(np.arange(data.shape[2]) - middle) <= half]
+    threshold = foreground_threshold(data)
+    foreground = there[there > threshold] if (there > threshold).any() else data[data > threshold]
+    return np.percentile(data, DARKEST), np.percentile(foreground, BRIGHTEST)
 
 
 def resampled(image, level, shape, step, outside):
@@ -104,9 +115,9 @@ def resampled(image, level, shape, step, outside):
 def brain_level(image, path):
     """How far the middle of the brain is above the middle of the scan, in mm.
 
-    Measured from the top of the head, because a neck of any length may be below it, and as a part of the length of the
-    head, which serves for small heads and for brains without skull, too. The MNI152 template is cut around 10 mm
-    above its origin, alone as well as with 16 mm of skull and scalp, face and neck around it.
+    It is the middle of the head above a plane, which neither a tall vertex moves much nor a neck of any length below.
+    The plane follows from the width of the head, which serves for small heads and for brains without skull, too. Where
+    the scan ends above the plane, the head is continued as it ends.
     """
     extent = np.array(image.shape) * voxel_sizes(image.affine)
     shape = np.ceil(extent / COARSE - 1e-3).astype(int)
@@ -117,9 +128,19 @@ def brain_level(image, path):
     if not slices.size:
         raise DataError(f"{path} shows no head: nothing in it is as large. Look at it, and leave it out.")
     top = slices[-1]
-    rows = np.flatnonzero(head[:, :, max(0, top - round(UPPER_HEAD / COARSE)) : top + 1].any(axis=(0, 2)))
+    upper = head[:, :, max(0, top - round(UPPER_HEAD / COARSE)) : top + 1]
+    columns, rows = (np.flatnonzero(upper.any(axis=axes)) for axes in ((1, 2), (0, 2)))
     length = (rows[-1] - rows[0] + 1) * COARSE
-    return (top + 0.5 - shape[2] / 2) * COARSE - BRAIN_LEVEL * length
+    is_slab = length > extent[1] - 4 * COARSE  # it fills the scan from front to back, however little that is
+    if length > HEAD_LENGTH[1] or (length < HEAD_LENGTH[0] and not is_slab):
+        raise DataError(
+            f"{path} shows something that is {length:.0f} mm long from front to back; heads are {HEAD_LENGTH[0]:.0f} "
+            f"to {HEAD_LENGTH[1]:.0f}. If it is a head, correct the voxel sizes in its header (mm); else leave it out."
+        )
+    height = round(BRAIN_HEIGHT * (columns[-1] - columns[0] + 1))
+    areas = [ndimage.binary_fill_holes(head[:, :, z]).sum() for z in range(top, max(-1, top - height), -1)]
+    areas = np.pad(areas, (0, height - len(areas)), mode="edge")
+    return (top + 0.5 - np.average(np.arange(height), weights=areas) - shape[2] / 2) * COARSE
 
 
 def knee_level(image, path):
@@ -139,78 +160,3 @@ def foreground_threshold(data):
     """Value that separates the body from the air around it (Otsu 1979, doi 10.1109/TSMC.1979.4310076)."""
     some = data[::2, ::2, ::2].ravel()  # enough, and eight times as fast
     return threshold_otsu(np.minimum(some, np.percentile(some, 99)))
-
-
-# ---- Reading -----------------------------------------------------------------------------------------------
-
-
-def read_volume(path):
-    """The volume as a `nibabel.Nifti1Image` of float32 (three axes), with the affine that its header says.
-
-    Raises:
-        DataError: as `cut_volume`.
-    """
-    try:
-        image = nibabel.load(path)
-        data = image.get_fdata(dtype=np.float32)
-    except Exception as error:  # decoders raise nearly anything for bytes that are not theirs
-        cause = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(f"{path} cannot be read as a volume ({cause}). Copy it again from the source.") from error
-    volumes = int(np.prod(data.shape[3:]))
-    if data.ndim < 3 or volumes != 1:
-        raise DataError(
-            f"{path} has the shape {' x '.join(map(str, data.shape))}; one volume of three axes is needed. Write one "
-            "volume to a file of its own (nibabel.four_to_three), or leave it out."
-        )
-    data = data.reshape(data.shape[:3])
-    check_values(data, path)
-    return nibabel.Nifti1Image(data, affine_of(image, path))
-
-
-def check_values(data, path):
-    """Refuse what is no scan: values that are no numbers, one value, or labels."""
-    if not np.isfinite(data).all():
-        raise DataError(
-            f"{path} holds values that are no numbers (NaN or infinity). Where they stand for the background, replace "
-            "them by 0 (numpy.nan_to_num); else leave it out."
-        )
-    if data.min() == data.max():
-        raise DataError(f"{path} is empty: all of its voxels have one value. Copy it again, or leave it out.")
-    values = len(np.unique(data[::2, ::2, ::2]))
-    if values <= MOST_LABELS:
-        raise DataError(
-            f"{path} looks like a label map: it holds {values} values. Leave it out, it must not be trained on."
-        )
-
-
-def affine_of(image, path):
-    """The affine from voxels to mm, as the header says.
-
-    Analyze has no affine, only a byte "orient" that many programs ignore. For OASIS-1 the name decides instead.
-
-    Raises:
-        DataError: the header does not say which way the axes run, or says nonsense.
-    """
-    if isinstance(image, nibabel.Nifti1Pair):
-        known = image.header["sform_code"] or image.header["qform_code"]
-        affine = image.affine
-    else:
-        oasis = [axes for part, axes in OASIS_AXES.items() if "OAS1_" in path.name and part in path.name]
-        axes = oasis[0] if oasis else ANALYZE_AXES.get(image.header["orient"].tobytes()[0])
-        has_affine = path.with_suffix(".mat").exists()  # SPM's way to keep one, which nibabel reads
-        known = axes or has_affine
-        affine = image.affine if has_affine or not axes else analyze_affine(axes, image.header.get_zooms())
-    if not known or not np.isfinite(affine).all() or np.linalg.matrix_rank(affine) < 4:
-        raise DataError(
-            f"{path} does not say which way its axes run, so left may be right. Find out, and write it into the header "
-            "as sform (nibabel.Nifti1Image(data, affine)), or leave it out."
-        )
-    return affine
-
-
-def analyze_affine(axes, zooms):
-    """Affine of axes such as "ASL" and voxel sizes in mm; its origin does not matter here."""
-    affine = np.diag([0.0, 0.0, 0.0, 1.0])
-    for column, ((row, sign), size) in enumerate(zip(axcodes2ornt(axes), zooms[:3], strict=True)):
-        affine[int(row), column] = sign * size
-    return affine

@@ -1,176 +1,155 @@
-"""Paths of volumes: which are to be cut, whom they show, and where the slices of each go."""
+"""Paths of volumes, or of pictures: which are to be cut, and why the others are not."""
 
-import hashlib
 import re
 from collections import Counter
-from itertools import count
-from pathlib import Path
-from typing import NamedTuple
 
 from gan_utils import DataError
-from gan_utils.data import DATASETS
-from gan_utils.slices import read_name, why_no_folder
-from prepare.cutting import CUTS
+from gan_utils.slices import why_no_folder
+from prepare.names import ENDING, contrast_named, contrast_of
+from prepare.subjects import listed
 
-SHARES = {"validate": 35 / 354, "test": 17 / 354}  # as published; the others train
-VOLUME_ENDINGS = (".nii", ".nii.gz", ".hdr", ".img")
-# Words in the names of label maps: aseg, fseg, dseg, seg4, brain_mask, aparc+aseg; not t88_masked_gfc, a scan.
-LABEL_MAP = re.compile(r"(?<![a-z])([a-z]*seg(mentations?)?|[a-z]*masks?|labels?|[a-z]*parc|atlas)\d*(?![a-z])", re.I)
-# A session of OASIS-1 comes in several versions: the first of these that is there is cut.
-OASIS_VERSIONS = ("_t88_gfc", "_t88_masked_gfc", "_sbj_111", "_mpr-1_anon")
-OASIS_SESSION = re.compile(r"OAS1_\d{4}_MR\d+")
-SIDE = re.compile(r"(?<![a-z])(right|left|r_i_g_h_t|l_e_f_t)(?![a-z])", re.I)
-# How a path names a subject: OASIS-1, -2 and -3, BIDS, OAI.
-SUBJECT = re.compile(r"OAS[12]_\d{4}|OAS3\d{4}|(?<![A-Za-z0-9])sub-[A-Za-z0-9]+|OAI\d{1,18}")
-OWN_NUMBER = {"brain": re.compile(r"OAS1_(\d{4})"), "knee": re.compile(r"OAI(\d{1,18})")}  # kept as it is
+VOLUME_ENDINGS = (".nii.gz", ".nii", ".mgz", ".hdr", ".img")  # of files that differ in these alone, the first is cut
+OTHER_KINDS = re.compile(
+    r"\.(nrrd|nhdr|mh[ad]|mgh|mnc|dcm|ima|np[yz]|h5|mat|zip|tar|7z|rar|png|jpe?g|tiff?|bmp)$", re.I
+)
+# Words in the paths of label maps: aseg, fseg, dseg, seg4, brain_mask, aparc+aseg; not t88_masked_gfc, a scan.
+LABEL_MAP = re.compile(
+    r"(?<![a-z])([a-z]*seg(mentations?|mented)?|[a-z]*masks?|[a-z]*labels?(t[rs])?|[a-z]*parc|parcellations?|atlas(es)?|aal|dlmuse"
+    r"|ribbon|lesions?|pve|prob(seg|maps?|ability)?|desikan(killiany)?|dkt|destrieux|schaefer"
+    r"|ground[-_ ]?truths?|gt|rois?)[-_]?\d*(?![a-z])",
+    re.I,
+)
+# What BIDS trees hold beside scans: by folder, entity or suffix.
+BIDS_OTHER = re.compile(
+    r"(^|/)derivatives/|(^|/)sub-[^/]*_(part-(phase|real|imag)|bold|cbv|sbref|magnitude\d?|phase\w*|fieldmap|epi)[_.]",
+    re.I,
+)
+# Versions of one scan, of which the first that is there is cut: in a session of OASIS-1, in a folder of FreeSurfer.
+VERSIONS = {
+    "OASIS-1 sessions": (
+        re.compile(r"OAS1_\d{4}_MR\d+", re.I), ("_t88_gfc", "_t88_masked_gfc", "_sbj_111", "_mpr-1_anon")
+    ),
+    "FreeSurfer scans": (
+        re.compile(r"^(.*/)?mri/(?=[^/]+\.mgz$)"), ("/T1.", "/nu.", "/orig.", "/rawavg.", "/norm.", "/brain.")
+    ),
+}  # fmt: skip
+FIRST_CONTRASTS = {"brain": ("T1", "T2", "FLAIR"), "knee": ("DESS",)}
 
 
-class Row(NamedTuple):
-    """A line of people.csv: what one volume became."""
+def find_volumes(source, experiment="brain", suffix=None):
+    """Paths of the volumes below a folder that are to be cut, and {why: paths} of the others; without volumes, of PNG.
 
-    volume: str  # path below the folder that was cut
-    bytes: int  # size of the volume, to tell another one of the same name
-    subject: str  # as found in the path
-    number: int  # case number of OASIS, number after OAI of AKOA
-    split: str  # train, validate or test; empty for knees, whose loader splits
-    name: str  # what the names of its slices begin with
-    first: int  # number of its first slice: slices of a subject's next volume continue the count
+    Hidden files are passed over. Paths are text, relative to `source`, with / between.
 
-
-# ---- Which volumes, and whose ------------------------------------------------------------------------------
-
-
-def find_volumes(source):
-    """Paths of the volumes below a folder, and {why: paths} of those that are not for training.
-
-    Hidden files and files of other kinds are passed over. Paths are text, relative to `source`, with / between.
+    Args:
+        source: `pathlib.Path` of the folder.
+        experiment: "brain" or "knee": of several contrasts T1 or DESS is taken.
+        suffix: a contrast to take instead, such as "FLAIR", or what the names of the volumes end in.
 
     Raises:
-        DataError: there are none.
+        DataError: there are none, or none that may be cut.
+    """
+    files = list_files(source)
+    named = [path for path in files if path.lower().endswith(VOLUME_ENDINGS)]
+    folders = {path for path in named if (source / path).is_dir()}
+    pairs = {f"{path[:-4]}.img" for path in named if path.endswith(".hdr")}  # one volume each
+    paths = [path for path in named if path not in folders | pairs] or list(filter(is_picture, files))
+    others = {path for path in files if OTHER_KINDS.search(path)} - set(paths)
+    left_out = {"folders with names of files": folders, "files of other kinds than are read": others}
+    any_named = bool(paths)
+    for find in (label_maps, other_than_scans, second_copies, other_versions):
+        for why, those in find(paths).items():
+            left_out[why] = those
+            paths = [path for path in paths if path not in those]
+    if paths:
+        why, those = other_contrasts(paths, experiment, suffix)
+        left_out[why] = those
+        paths = [path for path in paths if path not in those]
+    left_out = {why: sorted(those) for why, those in left_out.items() if those}
+    if not paths:
+        seen = "; ".join(f"{why}: {listed(those)}" for why, those in left_out.items())
+        if any_named:
+            raise DataError(
+                f"No volumes in {source} are left to cut. Left out: {seen}. Rename what is a scan, or correct FROM."
+            )
+        raise DataError(
+            f"No volumes in {source}: files ending in {', '.join(VOLUME_ENDINGS)}, in folders of any depth; nor PNG "
+            f"pictures. {f'There are {seen}. ' * bool(seen)}Convert other kinds to NIfTI, DICOM files with dcm2niix."
+        )
+    return paths, left_out
+
+
+def is_picture(path):
+    return path.lower().endswith(".png")
+
+
+def list_files(source):
+    """Paths of all that is below a folder, sorted, as text; without what is hidden.
+
+    Raises:
+        DataError: there is no such folder.
     """
     if not source.is_dir():
         raise DataError(f"The folder {source} {why_no_folder(source)}. Correct FROM.")
-    files = {path.relative_to(source) for path in source.rglob("*") if path.name.lower().endswith(VOLUME_ENDINGS)}
-    files = {path for path in files if not any(part.startswith(".") for part in path.parts)}
-    pairs = {path.with_suffix(".img") for path in files if path.suffix == ".hdr"}  # one volume each
-    paths = sorted(path.as_posix() for path in files - pairs)
-    labels = [path for path in paths if LABEL_MAP.search(Path(path).name)]
-    paths = [path for path in paths if path not in set(labels)]
-    sessions = {}
-    for path in paths:
-        if session := OASIS_SESSION.search(path):
-            sessions.setdefault(session[0], []).append(path)
-    other_versions = []
-    for versions in sessions.values():
-        found = [[path for path in versions if version in path] for version in OASIS_VERSIONS]
-        best = next(filter(None, found), versions)
-        other_versions += [path for path in versions if path not in best]
-    paths = [path for path in paths if path not in set(other_versions)]
-    if not paths:
-        raise DataError(
-            f"No volumes in {source}: files ending in {', '.join(VOLUME_ENDINGS)}, in folders of any depth. DICOM "
-            "files become NIfTI with dcm2niix."
-        )
-    left_out = {"label maps by their names": labels, "other versions of OASIS-1 sessions": other_versions}
-    return paths, {why: paths for why, paths in left_out.items() if paths}
+    places = (path.relative_to(source) for path in source.rglob("*"))
+    return sorted(place.as_posix() for place in places if not any(part.startswith(".") for part in place.parts))
 
 
-def subject_of(volume, experiment):
-    """Who was scanned, as far as a path says it.
-
-    Example:
-        >>> subject_of("disc1/OAS1_0007_MR2/RAW/OAS1_0007_MR2_mpr-1_anon.hdr", "brain")
-        'OAS1_0007'
-    """
-    if match := OWN_NUMBER[experiment].search(volume) or SUBJECT.search(volume):
-        return match[0]
-    first, *below = volume.split("/")
-    if below:
-        return first
-    stem = re.sub(r"\.(nii(\.gz)?|hdr|img)$", "", first)
-    return re.sub(r"[_\W]*$", "", SIDE.sub("", stem)) or stem  # both knees of a patient may be side by side
+# ---- What is left out: {why: paths} ------------------------------------------------------------------------
 
 
-def number_subjects(everyone, rows, experiment):
-    """{subject: number}: the number that people.csv has, else that of OASIS-1 or OAI, else the smallest that is free.
-
-    Raises:
-        DataError: two subjects would have one number.
-    """
-    numbers = {row.subject: row.number for row in rows}
-    own = {subject: int(match[1]) for subject in everyone if (match := OWN_NUMBER[experiment].fullmatch(subject))}
-    for subject, number in own.items():
-        taken = [other for other, theirs in {**own, **numbers}.items() if theirs == number and other != subject]
-        if taken:
-            raise DataError(
-                f"{subject} keeps the number {number}, which {taken[0]} has already. Cut them into different folders "
-                "(TO)."
-            )
-    numbers = {**own, **numbers}
-    taken = set(numbers.values())
-    free = (number for number in count(1) if number not in taken)
-    return numbers | dict(zip(sorted(everyone - numbers.keys()), free, strict=False))
+def label_maps(paths):
+    return {"label maps by their names": {path for path in paths if LABEL_MAP.search(ENDING.sub("", path))}}
 
 
-# ---- Where the slices go -----------------------------------------------------------------------------------
+def other_than_scans(paths):
+    why = "what BIDS trees hold beside scans (derivatives, bold, sbref, field maps, ...)"
+    return {why: {path for path in paths if BIDS_OTHER.search(path)}}
 
 
-def new_row(source, volume, subject, number, rows, subjects, experiment):
-    """The `Row` of a volume that is about to be cut.
-
-    Args:
-        source: folder that `volume` is a path below.
-        volume, subject, number: what to note.
-        rows: of what is cut already.
-        subjects: how many there are in all.
-        experiment: "brain" or "knee".
-
-    Raises:
-        DataError: the name of a knee does not say which one it is.
-    """
-    theirs = [row for row in rows if row.subject == subject]
-    if experiment == "knee":
-        split, name, first = "", knee_name(source, volume, number, {row.name for row in rows}), 0
-    else:
-        split = theirs[0].split if theirs else free_split(rows, subjects)
-        name, taken = f"case_{number:03d}_slice_", {row.first for row in theirs}
-        first = next(first for first in count(0, CUTS[experiment].shape[2]) if first not in taken)
-    return Row(volume, size_of(source / volume), subject, number, split, name, first)
+def second_copies(paths):
+    """All but the first of the volumes whose paths differ in their endings only: they would count twice."""
+    first = {}
+    for ending in (*VOLUME_ENDINGS, ".png"):
+        for path in paths:
+            if path.lower().endswith(ending):
+                first.setdefault(ENDING.sub("", path), path)
+    return {"the same in another format": set(paths) - set(first.values())}
 
 
-def knee_name(source, volume, number, taken):
-    """What the names of a knee's slices begin with: the name of its volume if it is one of AKOA's, else one like it."""
-    path = Path(volume)
-    own = f"{path.name.removesuffix('.gz').removesuffix(path.suffix).removesuffix('.nii')}.nii.gz_"
-    first_slice = read_name(f"{own}0.png", DATASETS["knee"].name_pattern)
-    if first_slice and first_slice.subject == number and own not in taken:
-        return own
-    # The name of the file first: folders may be called "left" for other reasons.
-    sides = {side.replace("_", "").upper() for side in SIDE.findall(path.name) or SIDE.findall(volume)}
-    if len(sides) != 1:
-        raise DataError(
-            f"{source / volume} does not say which knee it is. Put LEFT or RIGHT, and not both, into its name or the "
-            "name of its folder."
-        )
-    (side,) = sides
-    names = (f"OAI{number:07d}_BaseLine_{series}_de3d1_SAG_3D_DESS_WE_{side}.nii.gz_" for series in count(1))
-    return next(name for name in names if name not in taken)
+def other_versions(paths):
+    """All but one version of what is in `VERSIONS`."""
+    left_out = {}
+    for what, (pattern, versions) in VERSIONS.items():
+        scans = {}
+        for path in paths:
+            if scan := pattern.search(path):
+                scans.setdefault(scan[0].upper(), []).append(path)
+        best = set()
+        for those in scans.values():
+            found = [[path for path in those if version in f"/{path}"] for version in versions]
+            best |= set(next(filter(None, found), those))
+        left_out[f"other versions of {what}"] = {path for those in scans.values() for path in those} - best
+    return left_out
 
 
-def free_split(rows, subjects):
-    """The split of a new subject: one that is empty yet, else the first that is below its share of all subjects."""
-    sizes = Counter({row.subject: row.split for row in rows}.values())
-    empty = [split for split in (*SHARES, "train") if not sizes[split]]
-    small = [split for split, share in SHARES.items() if sizes[split] < round(share * subjects)]
-    return [*empty, *small, "train"][0]
-
-
-def random_key(subject):
-    """A text that follows from the subject's name alone; sorting by it puts subjects into a random order."""
-    return hashlib.sha256(subject.encode()).hexdigest()
-
-
-def size_of(path):
-    """Bytes of a volume; of a pair those of the .img, because all .hdr have one size."""
-    image = path.with_suffix(".img") if path.suffix == ".hdr" else path
-    return image.stat().st_size if image.exists() else 0
+def other_contrasts(paths, experiment, suffix):
+    """Why, and all that have another contrast than `suffix`, or than the first where there are several."""
+    contrasts = {path: contrast_of(path) for path in paths}
+    numbers = Counter(contrasts.values())
+    first, *others = FIRST_CONTRASTS[experiment]
+    if suffix:
+        wanted = (contrast_named(suffix) or suffix).casefold()
+        taken = {path for path, contrast in contrasts.items() if contrast and contrast.casefold() == wanted}
+        taken = taken or {path for path in paths if ENDING.sub("", path).casefold().endswith(suffix.casefold())}
+        if not taken:
+            there = ", ".join(f"{contrast or 'no contrast'} ({number})" for contrast, number in numbers.most_common())
+            raise DataError(f"No volume is {suffix} by its name. By their names there are: {there}. Correct SUFFIX.")
+        return f"not {suffix}, as SUFFIX asks", set(paths) - taken
+    # Names without a contrast are most often of the usual one.
+    order = [*([None] if None in numbers else []), *others, *(contrast for contrast, _ in numbers.most_common())]
+    usual = first if first in numbers else next(contrast for contrast in order if contrast in numbers)
+    left = {path for path, contrast in contrasts.items() if contrast not in (usual, None)}
+    example = contrasts[min(left)] if left else ""
+    what = usual or "the volumes whose names tell none"
+    return f"other contrasts than {what} (for another one say SUFFIX={example} and another folder TO)", left

@@ -21,7 +21,8 @@ from gan_utils.settings import choose_settings
 from gan_utils.slices import list_splits, open_image, read_name
 from prepare import volumes
 from prepare.cutting import CUTS, brain_level, cut_volume
-from prepare.volume_paths import Row, find_volumes, free_split, subject_of
+from prepare.rows import Row, free_split
+from prepare.volume_paths import find_volumes
 from scripts import cut_volumes
 
 SMALL = {
@@ -231,6 +232,35 @@ def test_grey_values_are_of_the_volume_and_robust(template, tmp_path):
     assert plain[0].max() != plain[-1].max() or plain[0].mean() != plain[-1].mean()  # slices are not stretched singly
 
 
+def test_fat_of_the_neck_does_not_darken_the_brain(template, tmp_path):
+    bright = template.get_fdata(dtype=np.float32).copy()
+    bright[:, :, :10][bright[:, :, :10] > 300] = 2500  # below 20 mm under the lowest slice
+    plain, spoilt = (
+        cut_volume(written(nibabel.Nifti1Image(data, template.affine), tmp_path / "it.nii"), "brain").astype(float)
+        for data in (template.get_fdata(dtype=np.float32), bright)
+    )
+    assert np.median(spoilt[plain > 200]) > 190
+
+
+def test_a_tall_vertex_moves_the_slices_little(template):
+    levels = {}
+    for stretch in (1, 1.1):  # the upper part alone: the brain's middle rises less than half as much as the top
+        data = template.get_fdata(dtype=np.float32)
+        upper = ndimage.zoom(data[:, :, 30:], (1, 1, stretch), order=1)
+        image = nibabel.Nifti1Image(np.concatenate([data[:, :, :30], upper], axis=2), template.affine)
+        middle = apply_affine(image.affine, (np.array(image.shape) - 1) / 2)[2]
+        levels[stretch] = middle + brain_level(image, Path("it"))
+    assert abs(levels[1.1] - levels[1]) < 3
+
+
+@pytest.mark.usefixtures("small")
+def test_freesurfer_volume(template, tmp_path):
+    expected = cut_volume(written(template, tmp_path / "it.nii"), "brain").astype(float)
+    image = turned(template, (2, 0, 1), (True, False, True))
+    image = nibabel.MGHImage(image.get_fdata(dtype=np.float32), image.affine)
+    np.testing.assert_allclose(cut_volume(written(image, tmp_path / "it.mgz"), "brain"), expected, atol=1)
+
+
 # ---- Volumes that cannot be cut ----------------------------------------------------------------------------
 
 
@@ -261,14 +291,53 @@ def without_orientation(image, path):
     written(image, path)
 
 
+def with_flipped_byte(image, path):
+    whole = bytearray(written(image, path).read_bytes())
+    whole[-6] ^= 1  # of the checksum: what is read before is all there
+    path.write_bytes(whole)
+
+
+def with_voxels_of(size):
+    """The same voxels with another size, in what the header takes for mm."""
+    return lambda image, path: written(
+        nibabel.Nifti1Image(image.get_fdata(dtype=np.float32), np.diag([size, size, size, 1])), path
+    )
+
+
+def coloured(image, path):
+    colours = np.zeros(image.shape, [("R", "u1"), ("G", "u1"), ("B", "u1")])
+    written(nibabel.Nifti1Image(colours, image.affine), path)
+
+
+def phases(data):
+    return np.random.default_rng(0).uniform(-np.pi, np.pi, data.shape).astype(np.float32)
+
+
+def statistics(data):
+    return np.where(data > 300, ndimage.gaussian_filter(phases(data), 1), 0)
+
+
+def tomogram(data):
+    """Air -1000, fat -90 around the brain, brain 30."""
+    head = ndimage.binary_dilation(data > 200, iterations=3)
+    return np.where(data > 200, 30, np.where(head, -90, -1000)) + 5 * phases(data)
+
+
+def blocks(data):
+    """A ball of blocks with a value each, more than 50 in all."""
+    parts = ((np.indices(data.shape) // 10).transpose(1, 2, 3, 0) @ [1, 7, 49]) % 126 + 1
+    centre = np.array(data.shape)[:, None, None, None] / 2
+    return np.where(np.linalg.norm(np.indices(data.shape) - centre, axis=0) < 22, parts, 0).astype(np.uint8)
+
+
 BAD = {
     "truncated": ("it.nii.gz", truncated, ("cannot be read as a volume", "Copy it again")),
     "truncated, not packed": ("it.nii", truncated, ("cannot be read as a volume", "Copy it again")),
     "text": ("it.nii", lambda image, path: path.write_text("no volume at all"), ("cannot be read", "Copy it again")),
     "packed text": ("it.nii.gz", lambda image, path: path.write_bytes(gzip.compress(b"text")), ("cannot be read",)),
     "no bytes": ("it.nii", lambda image, path: path.write_bytes(b""), ("cannot be read",)),
-    "a folder": ("it.nii", lambda image, path: path.mkdir(), ("cannot be read",)),
-    "broken link": ("it.nii", lambda image, path: path.symlink_to("nowhere"), ("cannot be read",)),
+    "a folder": ("it.nii", lambda image, path: path.mkdir(), ("cannot be read", "it is a folder")),
+    "broken link": ("it.nii", lambda image, path: path.symlink_to("nowhere"), ("it is a link that leads nowhere",)),
     "4-D": ("it.nii", spoilt(lambda data: np.stack([data, data], -1)), ("50 x 59 x 48 x 2", "nibabel.four_to_three")),
     "one slice": ("it.nii", spoilt(lambda data: data[..., 20]), ("three axes",)),
     "too flat": ("it.nii", spoilt(lambda data: data[..., 20:26]), ("24 mm high", "too flat")),
@@ -279,6 +348,22 @@ BAD = {
     "zeros": ("it.nii", spoilt(np.zeros_like), ("empty",)),
     "no orientation": ("it.nii", without_orientation, ("which way its axes run", "sform")),
     "Analyze with another byte": ("it.hdr", lambda image, path: write_analyze(image, path, orient=5), ("which way", )),
+    "a flipped byte": ("it.nii.gz", with_flipped_byte, ("cannot be read as a volume (CRC check", "Copy it again")),
+    "a flipped byte, FreeSurfer": (
+        "it.mgz",
+        lambda image, path: with_flipped_byte(nibabel.MGHImage(np.float32(image.get_fdata()), image.affine), path),
+        ("CRC check failed",),
+    ),
+    "colours": ("it.nii.gz", coloured, ("holds colours (RGB)", "Leave it out")),
+    "complex": ("it.nii", spoilt(lambda data: data + 1j), ("complex numbers", "numpy.abs")),
+    "phase map": ("it.nii", spoilt(phases), ("50% of what it shows", "a phase map", "magnitude")),
+    "statistical map": ("it.nii", spoilt(statistics), ("negative in", "statistical map")),
+    "CT": ("it.nii", spoilt(tomogram), ("negative in", "CT")),
+    "label map of many values": ("it.nii", spoilt(blocks), ("label map", "83 values", "neighbours")),
+    "micrometres": ("it.nii", with_voxels_of(4000), ("200,000 x 236,000 x 192,000 mm", "micrometres")),
+    "voxels of 20 mm": ("it.nii", with_voxels_of(20), ("1,000 x 1,180 x 960 mm", "Write them there in mm")),
+    "voxels of 9 mm": ("it.nii", with_voxels_of(9), ("mm long from front to back", "correct the voxel sizes")),
+    "a head of a doll": ("it.nii", with_voxels_of(1.5), ("mm long from front to back", "120 to 280")),
     "half of a pair": (
         "it.hdr",
         lambda image, path: write_analyze(image, path).with_suffix(".img").unlink(),
@@ -297,21 +382,6 @@ def test_bad_volume_is_refused_by_name(template, tmp_path, name, make, words):
 
 
 # ---- Subjects ----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("path", "experiment", "subject"), [
-    ("disc1/OAS1_0007_MR2/RAW/OAS1_0007_MR2_mpr-1_anon.hdr", "brain", "OAS1_0007"),
-    ("OAS2_0007_MR2/RAW/mpr-1.nifti.hdr", "brain", "OAS2_0007"),
-    ("OAS30001_MR_d0129/anat2/sub-OAS30001_T1w.nii.gz", "brain", "OAS30001"),
-    ("site/sub-03/ses-1/anat/sub-03_ses-1_T1w.nii.gz", "brain", "sub-03"),
-    ("anna/first/t1.nii.gz", "brain", "anna"),
-    ("IXI012-HH-1211-T1.nii.gz", "brain", "IXI012-HH-1211-T1"),
-    ("x/OAI9014797_BaseLine_3_de3d1_SAG_3D_DESS_WE_RIGHT.nii.gz", "knee", "OAI9014797"),
-    ("anna_left.nii.gz", "knee", "anna"),
-    ("anna-RIGHT.nii", "knee", "anna"),
-])  # fmt: skip
-def test_subject_of_a_path(path, experiment, subject):
-    assert subject_of(path, experiment) == subject
 
 
 def test_published_shares():
