@@ -234,7 +234,9 @@ class GAN(NetworkPair):
             average.assign(decay * average + (1 - decay) * weight)
 
 
-def build_gan(settings, generator=None, discriminator=None, generator_loss=None, discriminator_loss=None):
+def build_gan(
+    settings, generator=None, discriminator=None, generator_loss=None, discriminator_loss=None, gan_class=GAN
+):
     """The untrained `GAN` that the settings describe, compiled with an Adam optimiser for each network.
 
     It trains on all GPUs that TensorFlow sees, each of which takes an equal part of every batch.
@@ -244,6 +246,7 @@ def build_gan(settings, generator=None, discriminator=None, generator_loss=None,
         generator, discriminator: your own `keras.Model` instead of those of the settings; copies of them are trained,
             from the weights they have, so that a second run starts where the first one did.
         generator_loss, discriminator_loss: your own functions of (real_logits, fake_logits) instead; see `GAN`.
+        gan_class: your own subclass of `GAN` instead, such as a conditional one.
 
     Raises:
         ValueError: several devices cannot train with these settings, or images of your own network have another size;
@@ -254,7 +257,7 @@ def build_gan(settings, generator=None, discriminator=None, generator_loss=None,
     with strategy.scope(), fast.precision("float32"):
         with fast.precision(computing.precision):
             pair = build_pair(settings)
-        model = GAN(
+        model = gan_class(
             copied(generator, "generator", settings.image_size) if generator else pair[0],
             copied(discriminator, "discriminator", settings.image_size) if discriminator else pair[1],
             generator_loss=generator_loss or LOSSES[settings.loss][0],

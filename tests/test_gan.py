@@ -250,6 +250,19 @@ def test_own_networks_are_those_that_are_trained(recipe, real_images):
     assert gan.averaged_generator(tf.zeros((2, 5))).shape == (2, 32, 32, 1)
 
 
+def test_a_class_of_ones_own_is_the_one_that_is_trained(real_images):
+    class TwiceAsBright(GAN):
+        def discriminator_input(self, images, labels):
+            return 2 * images
+
+    gan = build_gan(choose_settings("brain", "smoke", "improved", batch_size=8), gan_class=TwiceAsBright)
+    assert type(gan) is TwiceAsBright
+    logits = gan.discriminate(real_images[:2], training=False)
+    np.testing.assert_allclose(logits, gan.discriminator(2 * real_images[:2]), rtol=1e-5)
+    gan.fit(real_images, batch_size=8, shuffle=False, verbose=0)
+    assert gan.generator_optimizer.iterations == len(real_images) // 8
+
+
 def test_settings_reach_the_gan():
     changes = {
         "penalty_weight": 0.3,
