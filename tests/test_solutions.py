@@ -94,6 +94,13 @@ def test_the_conditional_gan_is_short_and_needs_nothing_but_the_package():
     assert {places[name] for name in used & places.keys()} == {"gan_utils", "keras", "numpy"}
 
 
+def test_the_slider_shows_a_slice():
+    """As saved: pages that show widgets show it without a kernel."""
+    widgets = nbformat.read(SOLUTIONS[4], as_version=4).metadata.widgets["application/vnd.jupyter.widget-state+json"]
+    (shown,) = [each.state.outputs for each in widgets.state.values() if each.model_name == "OutputModel"]
+    assert [output.metadata["image/png"]["alt"] for output in shown] == ["Head 1, the slice at level 0.50"]
+
+
 def test_make_run_leaves_the_solutions_alone(monkeypatch, tmp_path):
     ran, settings = [], SimpleNamespace(run_folder=tmp_path / "run", run_name="run")
     monkeypatch.setattr(run_notebooks, "run_notebook", lambda path, folder: ran.append(path.parent.name))
