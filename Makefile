@@ -74,9 +74,9 @@ runs: $(INSTALLED)
 samples: $(INSTALLED)
 	@$(RUN_PYTHON) -m scripts.export_images $(if $(NUMBER),--number $(NUMBER)) $(if $(SEED),--seed $(SEED))
 
-# NIfTI or Analyze volumes, one or more a subject. It continues where it was stopped.
+# NIfTI, Analyze or MGZ volumes, or PNG pictures. It continues where it was stopped.
 slices: $(if $(FROM),$(INSTALLED))
-	@test -n "$(FROM)" || { echo "Say where the volumes are: make slices FROM=folder [EXPERIMENT=knee] [TO=data]"; exit 2; }
+	@test -n "$(FROM)" || { echo "Say where the volumes or pictures are: make slices FROM=folder [EXPERIMENT=knee] [TO=data]"; exit 2; }
 	@$(RUN_PYTHON) -m scripts.cut_volumes "$(FROM)" $(if $(TO),--to "$(TO)") $(if $(SUBJECTS),--subjects "$(SUBJECTS)") $(if $(SUFFIX),--suffix "$(SUFFIX)")
 
 # Both recipes, the improved one without each part, three failures, two minutes each: under half an hour. It continues where it

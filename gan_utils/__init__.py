@@ -23,6 +23,7 @@ Here is what all of them share: paths, files that are written whole or not at al
 has come.
 """
 
+import importlib
 import json
 import math
 import os
@@ -66,6 +67,12 @@ def describe_setup():
 
         device = describe_device()
     return f"TensorFlow {version('tensorflow')}, Keras {version('keras')}, on {device}"
+
+
+def import_tensorflow():
+    """Import TensorFlow without its log, of which TF_CPP_MIN_LOG_LEVEL leaves some lines, for a command."""
+    with errors_only():
+        importlib.import_module("tensorflow")
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from gan_utils import DataError, atomic_write, counted, newest, project_path, re
 from gan_utils.data import PHANTOMS, loaded_by, steps_in_epoch
 from gan_utils.fast import choose_computing, commit, describe_device
 from gan_utils.networks import save_network
-from gan_utils.pair import describe_model, epochs_done, restore_state
+from gan_utils.pair import LOSSES, describe_model, epochs_done, restore_state
 from gan_utils.settings import Settings
 
 PACKAGES = ("tensorflow", "keras", "numpy", "scikit-image", "matplotlib", "imageio", "nilearn")
@@ -133,8 +133,13 @@ def what_changed(before, now):
         changed.append(f"data were {data.get('folder')}, are {data_now['folder']}")  # the same ones may have moved
     if "model" not in before:
         return [*changed, "made by another version of gan_utils"]
-    parts = {**before["model"], **now["model"]}  # which follow where settings have changed
-    return changed or [f"another {part}" for part in parts if before["model"].get(part) != now["model"].get(part)]
+    # Networks and optimisers follow the settings, losses that of the loss alone.
+    follow = {line.split()[0] for line in changed} - {"seed", "data"}
+    for part in {**before["model"], **now["model"]}:
+        follows = "loss" in follow if part in LOSSES else follow
+        if not follows and before["model"].get(part) != now["model"].get(part):
+            changed.append(f"another {part}")
+    return changed
 
 
 def differences(before, now, free=()):

@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import difflib
 import math
 import os
 import shlex
@@ -135,9 +136,12 @@ def read_choices(**changes):
 def read_settings_file():
     """{name: value} of notebooks/settings.toml; `ValueError` where it is no TOML, often for want of quotation marks."""
     try:
-        return tomllib.loads(SETTINGS_FILE.read_text(encoding="utf-8")) if SETTINGS_FILE.exists() else {}
+        chosen = tomllib.loads(SETTINGS_FILE.read_text(encoding="utf-8")) if SETTINGS_FILE.exists() else {}
+        check_names(chosen)
     except ValueError as error:
-        raise ValueError(f"{short_path(SETTINGS_FILE)}: {error}. A text needs quotation marks.") from None
+        hint = ". A text needs quotation marks." if "Invalid value" in str(error) else ""
+        raise ValueError(f"{short_path(SETTINGS_FILE)}: {error}{hint}") from None
+    return chosen
 
 
 def choose_settings(experiment="brain", profile="quick", recipe="baseline", data=None, **changes):
@@ -163,9 +167,7 @@ def choose_settings(experiment="brain", profile="quick", recipe="baseline", data
     dataset = DATASETS[experiment]
     check_choice("profile", profile, dataset.profiles)
     check_choice("recipe", recipe, RECIPES)
-    names = [f.name for f in fields(Settings)]
-    if unknown := sorted(set(changes) - set(names)):
-        raise ValueError(f"no such setting: {', '.join(unknown)}; the settings are: {', '.join(names)}")
+    check_names(changes)
     data = PHANTOMS if data == "simulated" else str(data) if data else None  # what phantoms were called once
     improved = {**IMPROVED, **dataset.improved.get(profile, {})} if recipe == "improved" else {}
     chosen = {"experiment": experiment, "profile": profile, "recipe": recipe, "data": data}
@@ -175,6 +177,14 @@ def choose_settings(experiment="brain", profile="quick", recipe="baseline", data
         weight = choose_penalty_weight(settings.image_size, settings.batch_size)
         settings = dataclasses.replace(settings, penalty_weight=weight)
     return settings
+
+
+def check_names(chosen):
+    """Refuse names that no setting has."""
+    names = [f.name for f in fields(Settings)]
+    if unknown := sorted(set(chosen) - set(names)):
+        meant = "".join(f" (did you mean {close}?)" for close in difflib.get_close_matches(unknown[0], names, 1))
+        raise ValueError(f"no such setting: {', '.join(unknown)}{meant}; the settings are: {', '.join(names)}")
 
 
 def choose_penalty_weight(image_size, batch_size):

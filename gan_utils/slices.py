@@ -126,8 +126,8 @@ def what_else(folder):
     """What a folder without slices holds instead, and what to do with it, in words."""
     names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))[:5]
     return (
-        f"It holds: {', '.join(names) or 'nothing'}. Convert other pictures to 8-bit grey PNG under the names below, "
-        "arrays and DICOM files to NIfTI; cut NIfTI or Analyze volumes by `make slices FROM=folder`."
+        f"It holds: {', '.join(names) or 'nothing'}. Cut volumes, or PNG pictures with other names than those below, "
+        "by `make slices FROM=folder`; convert other pictures to 8-bit grey PNG first, arrays and DICOM files to NIfTI."
     )
 
 

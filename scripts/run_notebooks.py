@@ -138,6 +138,10 @@ def main(arguments):
     for path in (folder / name for name in RESULTS):
         if path.exists():
             echo(f"  {short_path(path)}", end="\n")
+    echo(f"  {short_path(folder / 'notebooks')}, the notebooks as executed", end="\n")
+    improved = dataclasses.replace(settings, recipe="improved").run_folder
+    if improved != folder and improved.exists():
+        echo(f"The run of notebook 5 is in {short_path(improved)}.", end="\n")
 
 
 if __name__ == "__main__":

@@ -4,8 +4,13 @@ import csv
 import os
 import sys
 
-from gan_utils import PROJECT_FOLDER, DataError, newest, project_path, read_json, short_path
+from gan_utils import DataError, import_tensorflow, newest, project_path, read_json, short_path
+
+import_tensorflow()
+
+from gan_utils.gan import LOSSES
 from gan_utils.metrics import METRICS
+from gan_utils.pair import code_of
 from gan_utils.settings import choose_settings
 from scripts.command_line import changes_of, make_parser
 
@@ -45,9 +50,9 @@ def describe(folder):
     return {
         "run": folder.name,
         "epochs": f"{done} of {notes['settings'].get('epochs', '?')}",
-        **metrics_of(folder),
-        "MB": f"{size / 1e6:.0f}",
         "changed": changes_to_preset(notes),
+        "MB": f"{size / 1e6:.0f}",
+        **metrics_of(folder),
     }
 
 
@@ -56,11 +61,11 @@ def changes_to_preset(notes):
     settings = notes["settings"]
     preset = vars(choose_settings(*(settings.get(name) for name in ("experiment", "profile", "recipe"))))
     changed = [f"{name}={value}" for name, value in settings.items() if name != "output" and preset.get(name) != value]
-    ours = (PROJECT_FOLDER / "gan_utils" / "gan.py").read_text(encoding="utf-8")
-    for loss in ("generator_loss", "discriminator_loss"):
-        if "\n".join(notes.get("model", {}).get(loss, ())) not in ours:
+    for number, loss in enumerate(("generator_loss", "discriminator_loss")):
+        ours = [code_of(pair[number]) for pair in LOSSES.values()]
+        if notes.get("model", {}).get(loss, ours[0]) not in ours:
             changed.append(f"{loss} of its own")
-    return " ".join(changed) or "nothing"
+    return ", ".join(changed) or "nothing"
 
 
 def metrics_of(folder):

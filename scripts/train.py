@@ -10,6 +10,10 @@ if __name__ == "__main__":
     arguments = parser.parse_args()  # before TensorFlow is imported, so that --help answers at once
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # its C++ messages would fill the terminal
 
+from gan_utils import import_tensorflow
+
+import_tensorflow()
+
 import keras
 
 import prepare

@@ -10,7 +10,7 @@ from gan_utils import DataError, data, read_json, write_json
 from gan_utils.gan import build_gan
 from gan_utils.networks import fixed_latents, generate_images
 from gan_utils.pair import save_state
-from gan_utils.run_folder import check_same_data, open_run, read_history, save_results, training
+from gan_utils.run_folder import check_same_data, open_run, read_history, save_results, training, what_changed
 from gan_utils.settings import choose_settings
 
 
@@ -203,3 +203,14 @@ def test_history_of_one_epoch_is_still_a_table(tmp_path):
 def test_history_before_the_first_epoch_says_what_to_do(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"03_train\.ipynb"):
         read_history(tmp_path)
+
+
+def test_a_changed_loss_is_named_beside_changed_settings():
+    model = {"generator": ["a"], "generator_loss": ["old"], "discriminator_loss": ["same"]}
+    before = {"settings": {"seed": 1, "loss": "cross_entropy"}, "data": {"folder": "data"}, "model": model}
+    now = {**before, "settings": before["settings"] | {"seed": 2}, "model": model | {"generator_loss": ["new"]}}
+    assert what_changed(before, now) == ["seed was 1, is 2", "another generator_loss"]
+    now["model"] = now["model"] | {"generator": ["b"]}
+    assert what_changed(before, now)[1:] == ["another generator", "another generator_loss"]
+    now["settings"] = {"seed": 1, "loss": "relativistic"}  # both follow from it
+    assert what_changed(before, now) == ["loss was cross_entropy, is relativistic"]

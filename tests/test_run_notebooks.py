@@ -143,7 +143,8 @@ def test_only_results_that_are_there_are_listed(tmp_path, monkeypatch, capsys):
         monkeypatch.setenv(f"GAN_{name.upper()}", value)
     run_notebooks.main(make_parser("scripts.run_notebooks", "", trains=True).parse_args([]))
     listed = capsys.readouterr().out.split("Results are in ")[1].splitlines()
-    assert listed == [f"{folder}:", f"  {folder / 'SSIM.txt'}"]
+    notebooks = f"  {folder / 'notebooks'}, the notebooks as executed"
+    assert listed == [f"{folder}:", f"  {folder / 'SSIM.txt'}", notebooks]
     assert (folder / "notebooks" / "01_a.ipynb").exists()
 
 
