@@ -228,7 +228,7 @@ def test_slices_of_another_format_are_named_with_what_to_do(tmp_path, place, end
         path.rename(path.with_suffix(f".{ending}"))
     (tmp_path / place / ".DS_Store").touch()
     named = min(path.name for path in (tmp_path / place).glob(f"*.{ending}"))
-    fix = "Convert other pictures to 8-bit grey PNG", "DICOM", "make slices"
+    fix = "convert other pictures to 8-bit grey PNG", "DICOM", "make slices"
     assert_refused(tmp_path, str(tmp_path / place), named, *fix, "Expected", experiment=experiment)
 
 

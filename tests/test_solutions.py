@@ -11,6 +11,7 @@ from test_accessibility import says_something, words_of_pictures
 
 from conftest import NOTEBOOKS
 from gan_utils import PROJECT_FOLDER
+from gan_utils.settings import choose_settings
 from scripts import run_notebooks
 
 SOLUTIONS = sorted((PROJECT_FOLDER / "notebooks" / "solutions").glob("*.ipynb"))
@@ -102,10 +103,10 @@ def test_the_slider_shows_a_slice():
 
 
 def test_make_run_leaves_the_solutions_alone(monkeypatch, tmp_path):
-    ran, settings = [], SimpleNamespace(run_folder=tmp_path / "run", run_name="run")
+    ran, settings = [], choose_settings("brain", "smoke", output=str(tmp_path))
     monkeypatch.setattr(run_notebooks, "run_notebook", lambda path, folder: ran.append(path.parent.name))
     monkeypatch.setattr(run_notebooks, "parsed_settings", lambda arguments: settings)
     monkeypatch.setattr(os, "environ", os.environ.copy())
-    (tmp_path / "run-unfinished-notebooks").mkdir()
+    (tmp_path / f"{settings.run_name}-unfinished-notebooks").mkdir()
     run_notebooks.main(SimpleNamespace(start_over=False, **dict.fromkeys(run_notebooks.COMMAND_LINE, "")))
     assert set(ran) == {"notebooks"}
