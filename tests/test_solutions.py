@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import nbformat
 import pytest
-from test_accessibility import says_something, words_of_pictures
+from test_accessibility import says_something, words_among_outputs
 
 from conftest import NOTEBOOKS
 from gan_utils import PROJECT_FOLDER
@@ -66,13 +66,7 @@ def test_solutions_are_committed_as_run_from_top_to_bottom(path):
 
 @pytest.mark.parametrize("path", SOLUTIONS, ids=lambda path: path.stem)
 def test_every_picture_of_the_solutions_has_words(path):
-    words = []
-    for output in (output for cell in read(path)[1] for output in cell.outputs):
-        for kind, content in output.get("data", {}).items():
-            if kind.startswith("image/"):
-                words.append(output.metadata.get(kind, {}).get("alt"))
-            elif kind.startswith("text/"):
-                words.extend(words_of_pictures(content))
+    words = words_among_outputs(path)
     assert words
     assert [each for each in words if not says_something(each)] == []
 
