@@ -19,6 +19,7 @@ from gan_utils.plots import epoch_image_path, plot_history, save_image_grid, sho
 from gan_utils.run_folder import read_history
 
 EVALUATED_IMAGES = 64  # in every light evaluation
+CLOCKS = {"processor_seconds": time.process_time, "seconds": time.monotonic}
 EVALUATED_PROJECTIONS = 128  # enough to see a trend in the sliced Wasserstein distance, at half the price
 
 
@@ -109,22 +110,27 @@ class WriteTable(keras.callbacks.Callback):
 
 
 class WriteHistory(WriteTable):
-    """Writes a row an epoch to history.csv: epoch (from 1), both mean losses, metrics, seconds so far."""
+    """Writes a row an epoch to history.csv: epoch (from 1), both mean losses, metrics, seconds so far.
+
+    Seconds are of all cores' work, which does not depend on what else the machine does, and of the clock.
+    """
 
     def __init__(self, folder):
         names = watched()
         real = [f"{name}_real" for name, metric in names.items() if metric.target is None and name not in LOSSES]
-        super().__init__(folder / "history.csv", ["epoch", *names, *real, "seconds"])
+        super().__init__(folder / "history.csv", ["epoch", *names, *real, *CLOCKS])
 
     def on_epoch_begin(self, epoch, logs=None):
         is_first = self.rows is None
         super().on_epoch_begin(epoch)
         if is_first:
-            self.start = time.monotonic() - (float(self.rows[-1]["seconds"]) if self.rows else 0.0)
+            before = self.rows[-1] if self.rows else dict.fromkeys(CLOCKS, "0")
+            self.starts = {name: clock() - float(before.get(name) or "nan") for name, clock in CLOCKS.items()}
 
     def on_epoch_end(self, epoch, logs):
         values = {name: f"{logs[name]:.6g}" for name in self.columns if math.isfinite(logs.get(name, math.nan))}
-        self.write([{"epoch": epoch + 1, **values, "seconds": f"{time.monotonic() - self.start:.1f}"}])
+        seconds = {name: f"{clock() - self.starts[name]:.1f}" for name, clock in CLOCKS.items()}  # nan where unknown
+        self.write([{"epoch": epoch + 1, **values, **seconds}])
 
 
 class KeepBest(keras.callbacks.Callback):
