@@ -1,4 +1,4 @@
-# make run     execute notebooks 01-05 in order      make test         ruff, unit tests, notebooks in smoke; FAST=1: only quick tests
+# make run     execute notebooks 01-05 (ONLY="4": one)  make test         ruff, unit tests, notebooks in smoke; FAST=1: only quick tests
 # make lab     JupyterLab on the first notebook      make ablation     what each part brings, for notebook 05
 # make bench   measure speed beside other code       make notebooks    refresh the committed outputs
 # make samples export images from the trained generator: make samples NUMBER=100 SEED=1
@@ -35,7 +35,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 .PHONY: run lab test test-units test-notebooks train runs samples slices ablation notebooks bench clean help
 
 run: $(INSTALLED)
-	@$(RUN_PYTHON) -m scripts.run_notebooks $(if $(START_OVER),--start-over)
+	@$(RUN_PYTHON) -m scripts.run_notebooks $(if $(START_OVER),--start-over) $(if $(ONLY),--only $(ONLY))
 
 # The root is the top folder, not notebooks/: the notebooks show pictures from epoch_images/.
 lab: $(INSTALLED)

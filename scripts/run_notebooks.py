@@ -1,4 +1,4 @@
-"""Run notebooks 1 to 5 in order, each in a kernel of its own, and keep them as executed with the run."""
+"""Run notebooks 1 to 5, or some of them, each in a kernel of its own, and keep them as executed with the run."""
 
 import dataclasses
 import os
@@ -11,6 +11,7 @@ import time
 from scripts.command_line import COMMAND_LINE, make_parser, parsed_settings, start_over
 
 parser = make_parser("scripts.run_notebooks", __doc__, trains=True)
+parser.add_argument("--only", type=int, nargs="+", metavar="NUMBER", help="only these notebooks, such as 4 to evaluate")
 if __name__ == "__main__":
     arguments = parser.parse_args()  # before nbclient is imported, so that --help answers at once
 
@@ -109,6 +110,10 @@ def main(arguments):
     notebooks = sorted((PROJECT_FOLDER / "notebooks").glob("0[1-9]*.ipynb"))
     if not notebooks:
         sys.exit(f"Cannot start: no notebooks in {PROJECT_FOLDER / 'notebooks'}. Get the whole project by git clone.")
+    there = {int(path.name[:2]): path for path in notebooks}
+    if missing := sorted({*(arguments.only or [])} - there.keys()):
+        sys.exit(f"Cannot start: there is no notebook {missing[0]}; choose from {', '.join(map(str, there))}")
+    notebooks = [path for number, path in there.items() if number in (arguments.only or there)]
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's C++ messages would fill the terminal
     if arguments.start_over:
         for recipe in dict.fromkeys([settings.recipe, "improved"]):  # notebook 5 trains the latter
@@ -132,8 +137,13 @@ def main(arguments):
                 "after the last whole epoch."
             )
     folder.mkdir(parents=True, exist_ok=True)  # nothing is in it yet where notebook 3 is missing
-    shutil.rmtree(folder / "notebooks", ignore_errors=True)
-    unfinished.rename(folder / "notebooks")
+    executed = folder / "notebooks"
+    if not arguments.only:
+        shutil.rmtree(executed, ignore_errors=True)
+    executed.mkdir(exist_ok=True)
+    for path in notebooks:
+        (unfinished / path.name).replace(executed / path.name)
+    shutil.rmtree(unfinished)
     echo(f"Done in {duration(time.monotonic() - start)}. Results are in {short_path(folder)}:", end="\n")
     for path in (folder / name for name in RESULTS):
         if path.exists():

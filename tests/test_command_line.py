@@ -38,7 +38,7 @@ def run(*command, **variables):
     return subprocess.run(command, capture_output=True, text=True, cwd=PROJECT_FOLDER, env=variables)
 
 
-@pytest.mark.parametrize("module", [*COMMANDS, "scripts.publish_run", "benchmarks"])
+@pytest.mark.parametrize("module", [*COMMANDS, "scripts.publish_run", "scripts.publish_long_runs", "benchmarks"])
 def test_help_comes_without_the_libraries_that_take_seconds_to_import(module):
     answer = run("-c", RUN_AND_LIST_MODULES, module, "--help")
     text, modules = answer.stdout.rstrip().rsplit("\n", 1)

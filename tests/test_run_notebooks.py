@@ -131,17 +131,48 @@ def test_without_notebooks_nothing_is_said_to_be_done(tmp_path):
     assert not run.stdout
 
 
-def test_only_results_that_are_there_are_listed(tmp_path, monkeypatch, capsys):
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """Two notebooks in place of the project's, and a run that they belong to."""
     (tmp_path / "notebooks").mkdir()
     write_notebook(tmp_path / "notebooks" / "01_a.ipynb", "1 + 1")
+    write_notebook(tmp_path / "notebooks" / "02_b.ipynb", "2 + 2")
     monkeypatch.setattr(run_notebooks, "PROJECT_FOLDER", tmp_path)
-    folder = tmp_path / "runs" / "brain-baseline-smoke"
-    folder.mkdir(parents=True)
-    (folder / "SSIM.txt").touch()
     choices = {"experiment": "brain", "profile": "smoke", "recipe": "baseline", "data": ""}
     for name, value in {**choices, "settings": f"output='{tmp_path / 'runs'}'"}.items():
         monkeypatch.setenv(f"GAN_{name.upper()}", value)
-    run_notebooks.main(make_parser("scripts.run_notebooks", "", trains=True).parse_args([]))
+    return tmp_path
+
+
+def run_in(project, only=None):
+    """Run them as the command does, and return the run's folder."""
+    arguments = make_parser("scripts.run_notebooks", "", trains=True).parse_args([])
+    arguments.only = only
+    run_notebooks.main(arguments)
+    return project / "runs" / "brain-baseline-smoke"
+
+
+def test_one_notebook_can_be_run_alone_and_the_others_stay_as_executed(project):
+    executed = run_in(project) / "notebooks"
+    before = (executed / "01_a.ipynb").stat().st_mtime_ns
+    (project / "notebooks" / "01_a.ipynb").write_text("broken since")
+    write_notebook(project / "notebooks" / "02_b.ipynb", "'changed'")
+    run_in(project, only=[2])
+    assert (executed / "01_a.ipynb").stat().st_mtime_ns == before
+    assert "changed" in (executed / "02_b.ipynb").read_text()
+    assert not list((project / "runs").glob("*unfinished*"))
+
+
+def test_a_notebook_that_is_not_there_is_refused(project):
+    with pytest.raises(SystemExit, match="there is no notebook 3; choose from 1, 2"):
+        run_in(project, only=[3])
+
+
+def test_only_results_that_are_there_are_listed(project, capsys):
+    folder = project / "runs" / "brain-baseline-smoke"
+    folder.mkdir(parents=True)
+    (folder / "SSIM.txt").touch()
+    run_in(project)
     listed = capsys.readouterr().out.split("Results are in ")[1].splitlines()
     notebooks = f"  {folder / 'notebooks'}, the notebooks as executed"
     assert listed == [f"{folder}:", f"  {folder / 'SSIM.txt'}", notebooks]

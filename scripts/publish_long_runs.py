@@ -1,0 +1,119 @@
+"""Refresh what is committed of long runs: generated images and metrics alone, and the figure "what an hour buys".
+
+    python -m scripts.publish_long_runs knee-baseline-full knee-improved-full
+
+Each was trained by `make train` and evaluated by `make run ONLY=4`. Runs on real scans are welcome here: no picture
+that shows one is taken along. The figure has baseline and improved recipe on one axis, of all long runs that are here.
+"""
+
+import shutil
+import sys
+
+if __name__ == "__main__" and (len(sys.argv) < 2 or "--help".startswith(sys.argv[1])):
+    print(__doc__)  # before TensorFlow is imported, so that it comes at once
+    sys.exit(len(sys.argv) < 2)
+
+import imageio.v3 as imageio
+import matplotlib.pyplot as plt
+import numpy as np
+
+from gan_utils import PROJECT_FOLDER, read_json, write_json
+from gan_utils.data import DATASETS
+from gan_utils.metrics import BEST, METRICS
+from gan_utils.plots import BYTE_RANGE, GRID_COLUMNS, GRID_GAP, STYLES, epoch_image_path, save_progress_gif, saved
+from gan_utils.run_folder import read_history
+from gan_utils.settings import RECIPES
+
+FILES = ("example_output.png", "SSIM.txt", "history.csv", "results.json")  # none of them shows a scan
+OF_DATA = ("simulated", "slices", "people")  # of run.json; the rest says where scans lie, and whose they are
+FRAMES = 16  # of a GIF
+STAGES = 5  # pictures of each run in the figure
+
+
+def main(names):
+    runs = PROJECT_FOLDER / "epoch_images"
+    showcase = runs / "showcase"
+    for name in names:
+        for file in (*FILES, "run.json"):
+            if not (runs / name / file).exists():
+                sys.exit(f"{name} has no {file}: train it by `make train`, evaluate it by `make run ONLY=4`")
+    for name in names:
+        publish(runs / name, showcase / name)
+        print(f"{(showcase / name).relative_to(PROJECT_FOLDER)} now shows {name}")
+    folders = {each: [runs / f"{each}-{recipe}-full" for recipe in RECIPES] for each in DATASETS}
+    pairs = {
+        each: [Growth(folder) for folder in pair if (folder / "results.json").exists()]
+        for each, pair in folders.items()
+    }
+    saved(plot_growth({each: pair for each, pair in pairs.items() if pair}), showcase / "growth.png")
+
+
+def publish(run, showcase):
+    """Put what may be shown of a run into the showcase, in place of what was there."""
+    shutil.rmtree(showcase, ignore_errors=True)
+    showcase.mkdir(parents=True)
+    for file in FILES:
+        shutil.copy2(run / file, showcase)
+    shutil.copy2(save_progress_gif(run, spread(int(read_history(run)["epoch"][-1]), FRAMES)), showcase)
+    notes = read_json(run / "run.json")
+    notes["data"] = {name: notes["data"][name] for name in OF_DATA}
+    notes["settings"] |= {"data": None, "output": "epoch_images"}
+    write_json(showcase / "run.json", notes)
+
+
+def spread(last, number):
+    """Up to so many epochs from 1 to the last one, denser at first, where images change most."""
+    return sorted({round(epoch) for epoch in np.geomspace(1, last, number)})
+
+
+class Growth:
+    """What a run looked like, and how it scored, over the training images that it had seen (`images`) by each epoch."""
+
+    def __init__(self, folder):
+        self.folder, self.history = folder, read_history(folder)
+        notes = read_json(folder / "run.json")
+        self.recipe, self.image_size = notes["settings"]["recipe"], notes["settings"]["image_size"]
+        self.images = self.history["epoch"] * notes["images_seen"] / notes["epochs_done"]
+        self.hours = self.history["processor_seconds"] / 3600
+        self.distance, self.real = self.history[BEST], np.nanmean(self.history[f"{BEST}_real"])
+
+    def picture(self, images):
+        """The first image of the epoch that is nearest to so many images seen, uint8; white where the run had ended."""
+        epoch = 1 + int(np.abs(np.log(self.images / images)).argmin())
+        grid = imageio.imread(epoch_image_path(self.folder, epoch))
+        size = (grid.shape[1] + GRID_GAP) // GRID_COLUMNS - GRID_GAP
+        has_ended = images > 1.05 * self.images[-1]
+        return np.full((size, size), 255, np.uint8) if has_ended else grid[:size, :size]
+
+
+def plot_growth(pairs):
+    """A figure of {experiment: [Growth of each recipe]}: pictures and distance over images, distance over hours."""
+    figure = plt.figure(figsize=(5 * len(pairs), 7), layout="constrained")
+    columns = figure.subfigures(1, len(pairs), squeeze=False)[0]
+    for column, (experiment, growths) in zip(columns, pairs.items(), strict=True):
+        draw_experiment(column, growths)
+        size = growths[0].image_size
+        column.suptitle(f"{DATASETS[experiment].title}, {size}x{size}", fontsize=10)
+    return figure
+
+
+def draw_experiment(figure, growths):
+    *strips, by_images, by_hours = figure.subplots(len(growths) + 2, 1, height_ratios=[1] * len(growths) + [2, 2])
+    most = max(growth.images[-1] for growth in growths)
+    stages = np.geomspace(min(growth.images[0] for growth in growths), most, STAGES)
+    for strip, style, growth in zip(strips, STYLES, growths, strict=False):
+        pictures = [growth.picture(images) for images in stages]
+        strip.imshow(np.concatenate(pictures, axis=1), cmap="gray", interpolation="antialiased", **BYTE_RANGE)
+        strip.set_title(f"{growth.recipe}, after {', '.join(f'{images:,.0f}' for images in stages)} images", fontsize=7)
+        strip.axis("off")
+        there = np.isfinite(growth.distance)
+        for axis, numbers in ((by_images, growth.images), (by_hours, growth.hours)):
+            axis.plot(numbers[there], growth.distance[there], style, label=growth.recipe)
+    for axis, label in ((by_images, "training images seen"), (by_hours, "CPU hours")):
+        axis.axhline(growths[-1].real, color="black", linestyle=":", linewidth=1, label="real images")
+        axis.set(xscale="log", yscale="log", xlabel=label, ylabel=METRICS[BEST].label)
+    by_images.legend(fontsize=8)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

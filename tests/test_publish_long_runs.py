@@ -1,0 +1,81 @@
+"""The command that shows long runs: generated images and metrics alone, and how both follow training."""
+
+import json
+
+import imageio.v3 as imageio
+import numpy as np
+import pytest
+
+from gan_utils.metrics import BEST
+from scripts import publish_long_runs
+from scripts.publish_long_runs import FRAMES, Growth, plot_growth, spread
+
+EPOCHS, IMAGES = 8, 400
+
+
+def make_run(folder, experiment="brain", recipe="baseline", epochs=EPOCHS):
+    """A run on real scans, evaluated; each grid of its epochs is as grey as its number."""
+    folder.mkdir(parents=True)
+    data = {"folder": "elsewhere", "simulated": False, "held_out": {"test": [441]}}
+    data |= {"slices": {"train": 9}, "people": {"train": 3}}
+    settings = {"recipe": recipe, "image_size": 8, "data": "elsewhere", "output": "elsewhere"}
+    notes = {"data": data, "settings": settings, "images_seen": IMAGES * epochs, "epochs_done": epochs}
+    (folder / "run.json").write_text(json.dumps(notes))
+    rows = [f"{epoch},{100 / epoch},20,{60 * epoch}" for epoch in range(1, epochs + 1)]
+    (folder / "history.csv").write_text("\n".join([f"epoch,{BEST},{BEST}_real,processor_seconds", *rows]))
+    for file in ("real_batch.png", "example_output.png", "SSIM.txt", "results.json", "latent_walk.gif"):
+        (folder / file).write_text(file)
+    for epoch in range(1, epochs + 1):
+        imageio.imwrite(folder / f"image_at_epoch_{epoch:04d}.png", np.full((38, 38), epoch, np.uint8))
+    return folder
+
+
+@pytest.fixture
+def project(monkeypatch, tmp_path):
+    monkeypatch.setattr(publish_long_runs, "PROJECT_FOLDER", tmp_path)
+    make_run(tmp_path / "epoch_images" / "brain-baseline-full")
+    return tmp_path
+
+
+def test_no_scan_and_nothing_about_where_scans_lie_is_shown(project):
+    publish_long_runs.main(["brain-baseline-full"])
+    shown = project / "epoch_images" / "showcase" / "brain-baseline-full"
+    files = {"example_output.png", "SSIM.txt", "history.csv", "results.json", "model_progress.gif", "run.json"}
+    assert {path.name for path in shown.iterdir()} == files
+    text = (shown / "run.json").read_text()
+    assert "elsewhere" not in text
+    assert "441" not in text
+    assert (project / "epoch_images" / "showcase" / "growth.png").exists()
+
+
+def test_a_run_that_was_not_evaluated_is_refused_and_what_is_shown_stays(project):
+    publish_long_runs.main(["brain-baseline-full"])
+    (project / "epoch_images" / "brain-baseline-full" / "results.json").unlink()
+    with pytest.raises(SystemExit, match=r"no results\.json.*ONLY=4"):
+        publish_long_runs.main(["brain-baseline-full"])
+    assert (project / "epoch_images" / "showcase" / "brain-baseline-full" / "results.json").exists()
+
+
+def test_frames_are_denser_at_first():
+    assert spread(5, FRAMES) == [1, 2, 3, 4, 5]
+    chosen = spread(100, FRAMES)
+    assert (chosen[0], chosen[-1]) == (1, 100)
+    assert len(chosen) <= FRAMES
+    assert (np.diff(np.diff(chosen)) >= -1).all()
+
+
+def test_pictures_are_of_the_epoch_that_had_seen_as_many_images(project):
+    growth = Growth(project / "epoch_images" / "brain-baseline-full")
+    assert growth.images.tolist() == [IMAGES * epoch for epoch in range(1, EPOCHS + 1)]
+    assert growth.picture(3 * IMAGES + 10).tolist() == [[3] * 8] * 8
+    assert (growth.picture(2 * EPOCHS * IMAGES) == 255).all()  # it had ended
+
+
+def test_both_recipes_are_on_one_axis_over_images_and_over_hours(project):
+    runs = project / "epoch_images"
+    longer = make_run(runs / "brain-improved-full", recipe="improved", epochs=2 * EPOCHS)
+    figure = plot_growth({"brain": [Growth(runs / "brain-baseline-full"), Growth(longer)]})
+    by_images, by_hours = [axis for axis in figure.get_axes() if axis.get_xlabel()]
+    assert [line.get_label() for line in by_images.lines] == ["baseline", "improved", "real images"]
+    assert by_images.lines[1].get_xdata()[-1] == 2 * EPOCHS * IMAGES
+    assert by_hours.lines[0].get_xdata()[-1] == pytest.approx(EPOCHS / 60)
