@@ -70,7 +70,8 @@ def describe_setup():
 
 
 def import_tensorflow():
-    """Import TensorFlow without its log, of which TF_CPP_MIN_LOG_LEVEL leaves some lines, for a command."""
+    """Import TensorFlow for a command, without the log that it fills the terminal with."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # leaves the lines of the import itself
     with errors_only():
         importlib.import_module("tensorflow")
 

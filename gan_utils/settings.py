@@ -40,7 +40,7 @@ def default_output():
 class Settings:
     """Every choice behind a run. Make one with `choose_settings`, as every notebook does."""
 
-    experiment: str = setting("which system: brain (OASIS) or knee (OAI AKOA)")
+    experiment: str = setting("which system: brain (OASIS) or knee (OAI AKOA)", DATASETS)
     recipe: str = setting("baseline: the published networks and update; improved: notebook 5's", RECIPES)
     profile: str = setting("smoke: only tests the code; quick: two CPU cores; full: as published, for a GPU")
     data: str | None = setting("folder of your own slices, or phantoms; None: slices in data/, else phantoms")
@@ -134,10 +134,12 @@ def read_choices(**changes):
 
 
 def read_settings_file():
-    """{name: value} of notebooks/settings.toml; `ValueError` where it is no TOML, often for want of quotation marks."""
+    """{name: value} of notebooks/settings.toml, or `ValueError`: often a text lacks its quotation marks."""
     try:
         chosen = tomllib.loads(SETTINGS_FILE.read_text(encoding="utf-8")) if SETTINGS_FILE.exists() else {}
         check_names(chosen)
+        for name, value in chosen.items():
+            check_value(Settings.__dataclass_fields__[name], value)
     except ValueError as error:
         hint = ". A text needs quotation marks." if "Invalid value" in str(error) else ""
         raise ValueError(f"{short_path(SETTINGS_FILE)}: {error}{hint}") from None
@@ -205,23 +207,7 @@ def check_choice(name, value, known):
 def check(settings):
     """Refuse values that would fail much later, deep inside a library."""
     for f in fields(settings):
-        value, limits = getattr(settings, f.name), f.metadata
-        types = getattr(f.type, "__args__", (f.type,))
-        if type(value) not in types and not (float in types and type(value) is int):
-            raise ValueError(f"{f.name} takes {' or '.join(TYPE_WORDS[kind] for kind in types)}, not {value!r}")
-        if value is None:
-            continue
-        if limits["choices"]:
-            check_choice(f.name, value, limits["choices"])
-        if f.name in ("data", "output"):
-            project_path(value)  # refuses users who do not exist
-        least, above, below = limits["least"], limits["above"], limits["below"]
-        if least is not None and not value >= least:
-            raise ValueError(f"{f.name} {value} is too small: choose {least} or more")
-        if above is not None and not value > above:
-            raise ValueError(f"{f.name} {value} is too small: choose more than {above}")
-        if below is not None and not value < below:
-            raise ValueError(f"{f.name} {value} is too large: choose less than {below}")
+        check_value(f, getattr(settings, f.name))
     if not settings.output.strip():
         raise ValueError("output is empty: name the folder that runs are to be in, such as output=epoch_images")
     if settings.minibatch_std and settings.networks != "dcgan":
@@ -232,6 +218,26 @@ def check(settings):
     calls, steps = settings.steps_per_execution or 1, settings.steps_per_epoch
     if calls > 1 and (steps is None or steps % calls):
         raise ValueError(f"steps_per_execution {calls} has to divide steps_per_epoch {steps}, or more would be trained")
+
+
+def check_value(field, value):
+    """Refuse a value of the wrong type, or out of its field's range."""
+    types = getattr(field.type, "__args__", (field.type,))
+    if type(value) not in types and not (float in types and type(value) is int):
+        raise ValueError(f"{field.name} takes {' or '.join(TYPE_WORDS[kind] for kind in types)}, not {value!r}")
+    if value is None:
+        return
+    choices, least, above, below = (field.metadata[limit] for limit in ("choices", "least", "above", "below"))
+    if choices:
+        check_choice(field.name, value, choices)
+    if field.name in ("data", "output"):
+        project_path(value)  # refuses users who do not exist
+    if least is not None and not value >= least:
+        raise ValueError(f"{field.name} {value} is too small: choose {least} or more")
+    if above is not None and not value > above:
+        raise ValueError(f"{field.name} {value} is too small: choose more than {above}")
+    if below is not None and not value < below:
+        raise ValueError(f"{field.name} {value} is too large: choose less than {below}")
 
 
 def count_doublings(generator_input_dim, image_size):

@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import os
 import sys
 import time
 from functools import partial
@@ -13,7 +12,6 @@ parser = make_parser("scripts.ablation", __doc__, without=["recipe"])
 parser.add_argument("--seconds", type=float, help="of training for each variant; default: as the profile says")
 if __name__ == "__main__":
     arguments = parser.parse_args()  # before TensorFlow is imported, so that --help answers at once
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # its C++ messages would fill the terminal
 
 from gan_utils import import_tensorflow
 

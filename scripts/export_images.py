@@ -1,6 +1,5 @@
 """Images from a trained generator as PNG files, to take along: the same seed gives the same images."""
 
-import os
 import sys
 
 from scripts.command_line import make_parser, parsed_settings
@@ -10,7 +9,6 @@ parser.add_argument("--number", type=int, default=16, help="how many images (16)
 parser.add_argument("--seed", type=int, default=1, help="which images: each seed has its own (1)")
 if __name__ == "__main__":
     arguments = parser.parse_args()  # before TensorFlow is imported, so that --help answers at once
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # its C++ messages would fill the terminal
 
 from gan_utils import import_tensorflow
 

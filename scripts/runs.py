@@ -1,7 +1,6 @@
 """List all runs, archived ones too, with what their settings change and how they came out; or put two side by side."""
 
 import csv
-import os
 import sys
 
 from gan_utils import DataError, import_tensorflow, newest, project_path, read_json, short_path
@@ -89,7 +88,6 @@ def print_table(rows):
 
 def put_side_by_side(first, second):
     """Write eight images of each of two runs, from the same latents; returns the picture's path."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's C++ messages would fill the terminal
     import numpy as np
 
     from gan_utils import atomic_write

@@ -1,6 +1,5 @@
 """Train as notebook 3 does, without the notebook."""
 
-import os
 import sys
 
 from scripts.command_line import make_parser, parsed_settings, start_over
@@ -8,7 +7,6 @@ from scripts.command_line import make_parser, parsed_settings, start_over
 parser = make_parser("scripts.train", __doc__, trains=True)
 if __name__ == "__main__":
     arguments = parser.parse_args()  # before TensorFlow is imported, so that --help answers at once
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # its C++ messages would fill the terminal
 
 from gan_utils import import_tensorflow
 

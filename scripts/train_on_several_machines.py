@@ -21,7 +21,10 @@ parser.add_argument("--machines", metavar="HOST:PORT,...", help="of each; defaul
 parser.add_argument("--index", type=int, help="which of them this one is, counted from 0")
 if __name__ == "__main__":
     arguments = parser.parse_args()  # before TensorFlow is imported, so that --help answers at once
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # its C++ messages would fill the terminal
+
+from gan_utils import import_tensorflow
+
+import_tensorflow()
 
 import keras
 import tensorflow as tf
