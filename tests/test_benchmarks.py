@@ -1,6 +1,7 @@
 import functools
 import json
 
+import numpy as np
 import pytest
 
 import gan_utils.gan
@@ -24,6 +25,12 @@ def test_contestants_take_turns_and_the_table_says_who_was_faster(tmp_path):
     assert "on a machine, 2026-11-23, commit abc; numpy 2." in table
     assert "| imports | import json | 0.500 | 2.0 times | is the first |" in table
     assert "| imports | import sys | 1.000 | 1.0 times | 2.00 x |" in table
+
+
+def test_memory_of_a_contestant_does_not_begin_with_that_of_its_parent():
+    parent = np.ones(40_000_000)  # 320 MB
+    rows = compare({"little": ("starting:importing", {"package": "json"})}, rounds=1)
+    assert rows["little"]["peak_megabytes"] < parent.nbytes / 1e6
 
 
 def test_a_contestant_that_fails_is_quoted():

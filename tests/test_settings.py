@@ -125,7 +125,9 @@ def test_a_settings_file_that_is_no_toml_is_named_with_its_line(settings_file):
         read_choices()
 
 
-@pytest.mark.parametrize("line", ['epochs = "many"', "batch_size = 0", 'loss = "hinge"', "beta_1 = 1.5", "debug = 1", 'experiment = "liver"'])
+@pytest.mark.parametrize(
+    "line", ['epochs = "many"', "batch_size = 0", 'loss = "hinge"', "beta_1 = 1.5", "debug = 1", 'experiment = "liver"']
+)
 def test_a_wrong_value_in_the_settings_file_is_named_with_the_file(settings_file, line):
     settings_file.write_text(f"{line}\n")
     with pytest.raises(ValueError, match=rf"settings\.toml: {line.split()[0]} "):
