@@ -102,5 +102,5 @@ def test_make_run_leaves_the_solutions_alone(monkeypatch, tmp_path):
     monkeypatch.setattr(run_notebooks, "parsed_settings", lambda arguments: settings)
     monkeypatch.setattr(os, "environ", os.environ.copy())
     (tmp_path / f"{settings.run_name}-unfinished-notebooks").mkdir()
-    run_notebooks.main(SimpleNamespace(start_over=False, **dict.fromkeys(run_notebooks.COMMAND_LINE, "")))
+    run_notebooks.main(SimpleNamespace(start_over=False, only=None, **dict.fromkeys(run_notebooks.COMMAND_LINE, "")))
     assert set(ran) == {"notebooks"}
