@@ -1,9 +1,10 @@
-"""Refresh what is committed of long runs: generated images and metrics alone, and the figure "what an hour buys".
+"""Refresh what is committed of long runs: generated images, metrics and two figures.
 
     python -m scripts.publish_long_runs knee-baseline-full knee-improved-full
 
 Each was trained by `make train` and evaluated by `make run ONLY=4`. Runs on real scans are welcome here: no picture
-that shows one is taken along. The figure has baseline and improved recipe on one axis, of all long runs that are here.
+that shows one is taken along. The figures are the strip of the front page, and "what an hour buys", which has baseline
+and improved recipe on one axis, of all long runs that are here.
 """
 
 import shutil
@@ -25,9 +26,15 @@ from gan_utils.run_folder import read_history
 from gan_utils.settings import RECIPES
 
 FILES = ("example_output.png", "SSIM.txt", "history.csv", "results.json")  # none of them shows a scan
+OF_PHANTOMS = "real_batch.png"  # is taken along where it shows digital phantoms
 OF_DATA = ("simulated", "slices", "people")  # of run.json; the rest says where scans lie, and whose they are
 FRAMES = 16  # of a GIF
 STAGES = 5  # pictures of each run in the figure
+FRONT = {  # title: (recipe, picture of its run)
+    "to learn from": ("baseline", OF_PHANTOMS),
+    "published recipe": ("baseline", "example_output.png"),
+    "improved recipe": ("improved", "example_output.png"),
+}
 
 
 def main(names):
@@ -46,6 +53,7 @@ def main(names):
         for each, pair in folders.items()
     }
     saved(plot_growth({each: pair for each, pair in pairs.items() if pair}), showcase / "growth.png")
+    saved(plot_front(showcase), showcase / "front.png")
 
 
 def publish(run, showcase):
@@ -56,6 +64,8 @@ def publish(run, showcase):
         shutil.copy2(run / file, showcase)
     shutil.copy2(save_progress_gif(run, spread(int(read_history(run)["epoch"][-1]), FRAMES)), showcase)
     notes = read_json(run / "run.json")
+    if notes["data"]["simulated"]:
+        shutil.copy2(run / OF_PHANTOMS, showcase)
     notes["data"] = {name: notes["data"][name] for name in OF_DATA}
     notes["settings"] |= {"data": None, "output": "epoch_images"}
     write_json(showcase / "run.json", notes)
@@ -80,10 +90,16 @@ class Growth:
     def picture(self, images):
         """The first image of the epoch that is nearest to so many images seen, uint8; white where the run had ended."""
         epoch = 1 + int(np.abs(np.log(self.images / images)).argmin())
-        grid = imageio.imread(epoch_image_path(self.folder, epoch))
-        size = (grid.shape[1] + GRID_GAP) // GRID_COLUMNS - GRID_GAP
+        (image,) = first_images(epoch_image_path(self.folder, epoch), 1)
         has_ended = images > 1.05 * self.images[-1]
-        return np.full((size, size), 255, np.uint8) if has_ended else grid[:size, :size]
+        return np.full_like(image, 255) if has_ended else image
+
+
+def first_images(grid, number):
+    """The first images of a saved grid: uint8 (size, size) each."""
+    grid = imageio.imread(grid)
+    size = (grid.shape[1] + GRID_GAP) // GRID_COLUMNS - GRID_GAP
+    return [grid[:size, start : start + size] for start in range(0, number * (size + GRID_GAP), size + GRID_GAP)]
 
 
 def plot_growth(pairs):
@@ -113,6 +129,23 @@ def draw_experiment(figure, growths):
         axis.axhline(growths[-1].real, color="black", linestyle=":", linewidth=1, label="real images")
         axis.set(xscale="log", yscale="log", xlabel=label, ylabel=METRICS[BEST].label)
     by_images.legend(fontsize=8)
+
+
+def plot_front(showcase):
+    """A figure of two images each: what is learned from, if it may be shown, and what both recipes generate."""
+    figure, axes = plt.subplots(len(DATASETS), len(FRONT), figsize=(9.6, 3.4), layout="constrained")
+    for axis, title in zip(axes[0], FRONT, strict=True):
+        axis.set_title(title, fontsize=10)
+    for row, experiment in zip(axes, DATASETS, strict=True):
+        for axis, (recipe, file) in zip(row, FRONT.values(), strict=True):
+            axis.axis("off")
+            path = showcase / f"{experiment}-{recipe}-full" / file
+            if path.exists():
+                pair = np.concatenate(first_images(path, 2), axis=1)
+                axis.imshow(pair, cmap="gray", interpolation="antialiased", **BYTE_RANGE)
+            else:
+                axis.text(0.5, 0.5, "real slices,\nnot shown", ha="center", va="center", color="0.4")
+    return figure
 
 
 if __name__ == "__main__":

@@ -16,12 +16,10 @@ if __name__ == "__main__" and (len(sys.argv) != 2 or "--help".startswith(sys.arg
     sys.exit(len(sys.argv) != 2)
 
 import nbformat
-import numpy as np
-from PIL import Image
 
 from gan_utils import PROJECT_FOLDER, read_json
 from gan_utils.play import WIDGET_VIEW
-from gan_utils.plots import GRID_COLUMNS, GRID_GAP, epoch_image_path, saved, show_images
+from gan_utils.plots import epoch_image_path
 from gan_utils.run_folder import read_history
 
 FILES = (
@@ -40,11 +38,6 @@ FILES = (
 )
 EPOCHS = (1, 2, 3, 10, 25)
 NOTEBOOKS_SHOW = "brain-baseline-quick"
-FRONT = {  # title: (recipe, picture of its run)
-    "digital phantom": ("baseline", "real_batch.png"),
-    "published recipe": ("baseline", "example_output.png"),
-    "improved recipe": ("improved", "example_output.png"),
-}
 
 
 def main(name):
@@ -65,7 +58,6 @@ def main(name):
     chosen = sorted({epoch for epoch in EPOCHS if epoch < last} | {last})
     grids = [epoch_image_path(run_folder, epoch) for epoch in chosen]
     publish(name, [*(run_folder / file for file in FILES), *grids])
-    write_front()
 
 
 def publish(name, paths):
@@ -78,29 +70,6 @@ def publish(name, paths):
     print(
         f"{showcase.relative_to(PROJECT_FOLDER)}{' and notebooks/' if name == NOTEBOOKS_SHOW else ''} now show {name}"
     )
-
-
-def write_front():
-    """The strip on the front page, once all runs are there: phantoms beside images of both recipes."""
-    showcase = PROJECT_FOLDER / "epoch_images" / "showcase"
-    grids = {
-        title: [showcase / f"{experiment}-{recipe}-quick" / file for experiment in ("brain", "knee")]
-        for title, (recipe, file) in FRONT.items()
-    }
-    if not all(grid.exists() for pair in grids.values() for grid in pair):
-        return
-    rows = [[image for pair in grids.values() for image in first_images(pair[row])] for row in (0, 1)]
-    titles = [title for title in FRONT for _ in range(2)]
-    figure = show_images([*rows[0], *rows[1]], titles + [""] * len(titles), columns=len(titles), size=1.6)
-    saved(figure, showcase / "front.png")
-
-
-def first_images(grid):
-    """The first two images of a 4x4 grid, 160 pixels a side: uint8 (160, 160) each."""
-    picture = Image.open(grid).convert("L")
-    size = (picture.width + GRID_GAP) // GRID_COLUMNS
-    boxes = [(start, 0, start + size - GRID_GAP, size - GRID_GAP) for start in (0, size)]
-    return [np.asarray(picture.crop(box).resize((160, 160), Image.Resampling.LANCZOS)) for box in boxes]
 
 
 def with_outputs(path, executed_path, name):

@@ -8,7 +8,7 @@ import pytest
 
 from gan_utils.metrics import BEST
 from scripts import publish_long_runs
-from scripts.publish_long_runs import FRAMES, Growth, plot_growth, spread
+from scripts.publish_long_runs import FRAMES, FRONT, Growth, plot_front, plot_growth, spread
 
 EPOCHS, IMAGES = 8, 400
 
@@ -23,8 +23,10 @@ def make_run(folder, experiment="brain", recipe="baseline", epochs=EPOCHS):
     (folder / "run.json").write_text(json.dumps(notes))
     rows = [f"{epoch},{100 / epoch},20,{60 * epoch}" for epoch in range(1, epochs + 1)]
     (folder / "history.csv").write_text("\n".join([f"epoch,{BEST},{BEST}_real,processor_seconds", *rows]))
-    for file in ("real_batch.png", "example_output.png", "SSIM.txt", "results.json", "latent_walk.gif"):
+    for file in ("SSIM.txt", "results.json", "latent_walk.gif"):
         (folder / file).write_text(file)
+    for file in ("real_batch.png", "example_output.png"):
+        imageio.imwrite(folder / file, np.full((38, 38), 99, np.uint8))
     for epoch in range(1, epochs + 1):
         imageio.imwrite(folder / f"image_at_epoch_{epoch:04d}.png", np.full((38, 38), epoch, np.uint8))
     return folder
@@ -79,3 +81,18 @@ def test_both_recipes_are_on_one_axis_over_images_and_over_hours(project):
     assert [line.get_label() for line in by_images.lines] == ["baseline", "improved", "real images"]
     assert by_images.lines[1].get_xdata()[-1] == 2 * EPOCHS * IMAGES
     assert by_hours.lines[0].get_xdata()[-1] == pytest.approx(EPOCHS / 60)
+
+
+def test_the_front_page_shows_phantoms_and_no_scan(project):
+    run = project / "epoch_images" / "brain-baseline-full"
+    showcase = project / "epoch_images" / "showcase"
+    publish_long_runs.main([run.name])
+    assert "not shown" in plot_front(showcase).axes[0].texts[0].get_text()
+    notes = json.loads((run / "run.json").read_text())
+    notes["data"]["simulated"] = True
+    (run / "run.json").write_text(json.dumps(notes))
+    publish_long_runs.main([run.name])
+    shown = plot_front(showcase).axes
+    assert [axis.get_title() for axis in shown[: len(FRONT)]] == list(FRONT)
+    assert not shown[0].texts
+    assert (shown[0].images[0].get_array() == 99).all()
