@@ -23,7 +23,6 @@ Here is what all of them share: paths, files that are written whole or not at al
 has come.
 """
 
-import importlib
 import json
 import math
 import os
@@ -67,13 +66,6 @@ def describe_setup():
 
         device = describe_device()
     return f"TensorFlow {version('tensorflow')}, Keras {version('keras')}, on {device}"
-
-
-def import_tensorflow():
-    """Import TensorFlow for a command, without the log that it fills the terminal with."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # leaves the lines of the import itself
-    with errors_only():
-        importlib.import_module("tensorflow")
 
 
 @contextmanager
@@ -170,21 +162,6 @@ def new_rows(table):
     return table.with_stem(f"{table.stem}_new")
 
 
-def check_writable(folder, choice="output"):
-    """Refuse a folder that cannot be made or written to, before anything is computed for it."""
-    place = folder
-    try:
-        place = next((parent for parent in (folder, *folder.parents) if parent.is_symlink() or parent.exists()), folder)
-        probe = place / f".{os.getpid()}"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise DataError(
-            f"Nothing can be written to {folder} ({place}: {error.strerror}). Choose another {choice} folder, or allow "
-            "yourself to write there."
-        ) from error
-
-
 def read_json(path):
     """The content of a JSON file, or `DataError` where it is broken."""
     try:
@@ -221,8 +198,9 @@ class Text(str):  # which notebooks show without quotation marks
 class UpdatingLine:
     """A line of text that each new one overwrites, in a notebook as in a terminal."""
 
-    def __init__(self, seconds_between_updates=1.0):
-        self.seconds_between_updates = seconds_between_updates
+    seconds_between_updates = 1.0
+
+    def __init__(self):
         self.display = None
         self.last_shown = 0.0
 

@@ -8,8 +8,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.patches import FancyBboxPatch, Rectangle
 
-from gan_utils.plots import UNIT_RANGE
-
 BLUE, ORANGE, GREY = "#0072b2", "#a84900", "0.35"  # the last two dark enough for text on white
 GAME = "Latents enter the generator, which makes images. The discriminator gets these and real images, and answers: "
 GAME += "real or generated? Both networks learn from the answers, the generator only from those to its own images."
@@ -18,23 +16,15 @@ NAMES |= {"InputLayer": "input", "LeakyReLU": "LeakyReLU", "BatchNormalization":
 NAMES |= {"linear": "", "relu": "ReLU", "ReLU": "ReLU"}
 
 
-def plot_game(generated=None, real=None):
-    """A figure of who gets what from whom, and who learns from what; `GAME` says it in words.
-
-    Args:
-        generated, real: an image each to show in its place, float (height, width, 1), -1..1.
-    """
+def plot_game():
+    """A figure of who gets what from whom, and who learns from what; `GAME` says it in words."""
     figure, axis = plt.subplots(figsize=(8, 3.4), layout="constrained")
     axis.set(xlim=(0, 10), ylim=(-0.6, 3.7), aspect="equal")
     axis.axis("off")
     put_box(axis, 0.85, 2.3, "latents", "random numbers")
     put_box(axis, 2.95, 2.3, "generator", "makes images", BLUE)
-    for place, name, image in ((2.3, "generated", generated), (0.55, "real", real)):
-        if image is None:
-            put_box(axis, 5, place, name, "images")
-            continue
-        axis.imshow(np.squeeze(image), cmap="gray", extent=(4.4, 5.6, place - 0.6, place + 0.6), zorder=2, **UNIT_RANGE)
-        axis.text(5, place - 0.64, f"{name} images", size=9, ha="center", va="top")
+    put_box(axis, 5, 2.3, "generated", "images")
+    put_box(axis, 5, 0.55, "real", "images")
     put_box(axis, 7.05, 1.42, "discriminator", "looks at both", BLUE)
     put_box(axis, 9.15, 1.42, "answer", "real or generated?")
     to_images = (1.6, 2.3, 2.2, 2.3), (3.7, 2.3, 4.2, 2.3)

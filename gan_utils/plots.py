@@ -31,14 +31,15 @@ plt.rcParams["axes.prop_cycle"] = plt.cycler(color=["#0072b2", "#d55e00", "#009e
 STYLES = ("-", "--", ":", "-.", (0, (5, 1)))
 
 
-def image_grid(images, columns=GRID_COLUMNS, gap=GRID_GAP):
+def image_grid(images, columns=GRID_COLUMNS):
     """Images side by side, pixel by pixel: (images, height, width, 1) -> uint8 (grid height, grid width), 0..255."""
     images = np.asarray(images)[..., 0]
     number, height, width = images.shape
     rows = -(-number // columns)
-    grid = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap), 64, np.uint8)
+    down, right = height + GRID_GAP, width + GRID_GAP
+    grid = np.full((rows * down - GRID_GAP, columns * right - GRID_GAP), 64, np.uint8)
     for index, image in enumerate(grey_levels(images)):
-        top, left = index // columns * (height + gap), index % columns * (width + gap)
+        top, left = index // columns * down, index % columns * right
         grid[top : top + height, left : left + width] = image
     return grid
 
@@ -78,8 +79,6 @@ def save_progress_gif(folder, epochs, seconds=12.0):
 
 def save_gif(path, frames, milliseconds):
     """Write frames, uint8 (height, width) each, as an endless GIF; milliseconds a frame, or one number for all."""
-    if len(frames) == 1 and not np.isscalar(milliseconds):
-        (milliseconds,) = milliseconds
     with atomic_write(path) as unfinished:
         imageio.imwrite(unfinished, frames, duration=milliseconds, loop=0)
     return path

@@ -32,10 +32,6 @@ def setting(reason, choices=None, least=None, above=None, below=None, **options)
     return field(metadata={"reason": reason, **limits}, **options)
 
 
-def default_output():
-    return os.environ.get("GAN_OUTPUT") or "epoch_images"
-
-
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """Every choice behind a run. Make one with `choose_settings`, as every notebook does."""
@@ -44,7 +40,10 @@ class Settings:
     recipe: str = setting("baseline: the published networks and update; improved: notebook 5's", RECIPES)
     profile: str = setting("smoke: only tests the code; quick: two CPU cores; full: as published, for a GPU")
     data: str | None = setting("folder of your own slices, or phantoms; None: slices in data/, else phantoms")
-    output: str = setting("folder that holds a folder for each run", default_factory=default_output)
+    output: str = setting(
+        "folder that holds a folder for each run",
+        default_factory=lambda: os.environ.get("GAN_OUTPUT") or "epoch_images",
+    )
     seed: int = setting(
         "start of all random numbers", least=0, below=2**32, default=1
     )  # NumPy's and TensorFlow's limit

@@ -1,10 +1,11 @@
 """PNG slices made on disk: digital phantoms for a first run without data, and slices cut from your own volumes."""
 
+import os
 from contextlib import contextmanager
 
 from filelock import FileLock, Timeout
 
-from gan_utils import DataError, ProgressLine, check_writable
+from gan_utils import DataError, ProgressLine
 from gan_utils.data import needs_phantoms, phantom_folder
 
 
@@ -42,6 +43,21 @@ def phantoms(settings):
         raise DataError(
             f"The {settings.experiment} phantoms cannot be written to {folder} ({error.strerror or error}). Make room "
             "or allow yourself to write there, or choose fewer phantom_subjects."
+        ) from error
+
+
+def check_writable(folder, choice="output"):
+    """Refuse a folder that cannot be made or written to, before anything is computed for it."""
+    place = folder
+    try:
+        place = next((parent for parent in (folder, *folder.parents) if parent.is_symlink() or parent.exists()), folder)
+        probe = place / f".{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise DataError(
+            f"Nothing can be written to {folder} ({place}: {error.strerror}). Choose another {choice} folder, or allow "
+            "yourself to write there."
         ) from error
 
 

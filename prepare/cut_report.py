@@ -6,7 +6,7 @@ from collections import Counter
 
 import numpy as np
 
-from gan_utils import counted, import_tensorflow, short_path, slices
+from gan_utils import counted, errors_only, short_path, slices
 from prepare.rows import SPLITS, random_key
 from prepare.slice_files import is_cut, slice_paths
 from prepare.subjects import listed
@@ -53,8 +53,8 @@ def write_preview(job, rows, path):
     """Write the middle slice of up to 16 volumes of different kinds, each under the subject's number and its name."""
     import matplotlib.pyplot as plt  # here: a folder that cannot be cut is refused without waiting for it
 
-    import_tensorflow()
-    from gan_utils.plots import saved, show_images
+    with errors_only():
+        from gan_utils.plots import saved, show_images
 
     rows = sorted(sample(rows, PREVIEW_SUBJECTS), key=lambda row: (row.number, row.first))
     pictures = [np.asarray(slices.open_image(slice_paths(job, row)[job.slices // 2])) for row in rows]

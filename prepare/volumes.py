@@ -10,8 +10,9 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from gan_utils import DataError, ProgressLine, check_writable, counted
+from gan_utils import DataError, ProgressLine, counted
 from gan_utils.settings import check_choice
+from prepare import check_writable
 from prepare.cut_report import report
 from prepare.cutting import CUTS, cut_volume
 from prepare.names import contrast_of

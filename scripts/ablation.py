@@ -13,7 +13,7 @@ parser.add_argument("--seconds", type=float, help="of training for each variant;
 if __name__ == "__main__":
     arguments = parser.parse_args()  # before TensorFlow is imported, so that --help answers at once
 
-from gan_utils import import_tensorflow
+from scripts import import_tensorflow
 
 import_tensorflow()
 

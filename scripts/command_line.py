@@ -5,9 +5,9 @@ import dataclasses
 import os
 import sys
 
-from gan_utils import check_writable
 from gan_utils.data import DATASETS
 from gan_utils.settings import NAMED, RECIPES, TYPE_WORDS, Settings, choose_settings, read_changes, read_settings_file
+from prepare import check_writable
 
 # Option: (its values, the default). The environment (GAN_EXPERIMENT, ...) and notebooks/settings.toml come first.
 COMMAND_LINE = {

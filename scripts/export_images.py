@@ -10,7 +10,7 @@ parser.add_argument("--seed", type=int, default=1, help="which images: each seed
 if __name__ == "__main__":
     arguments = parser.parse_args()  # before TensorFlow is imported, so that --help answers at once
 
-from gan_utils import import_tensorflow
+from scripts import import_tensorflow
 
 import_tensorflow()
 

@@ -3,7 +3,8 @@
 import csv
 import sys
 
-from gan_utils import DataError, import_tensorflow, newest, project_path, read_json, short_path
+from gan_utils import DataError, newest, project_path, read_json, short_path
+from scripts import import_tensorflow
 
 import_tensorflow()
 

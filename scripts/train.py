@@ -8,7 +8,7 @@ parser = make_parser("scripts.train", __doc__, trains=True)
 if __name__ == "__main__":
     arguments = parser.parse_args()  # before TensorFlow is imported, so that --help answers at once
 
-from gan_utils import import_tensorflow
+from scripts import import_tensorflow
 
 import_tensorflow()
 

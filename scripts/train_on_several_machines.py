@@ -22,7 +22,7 @@ parser.add_argument("--index", type=int, help="which of them this one is, counte
 if __name__ == "__main__":
     arguments = parser.parse_args()  # before TensorFlow is imported, so that --help answers at once
 
-from gan_utils import import_tensorflow
+from scripts import import_tensorflow
 
 import_tensorflow()
 

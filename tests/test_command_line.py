@@ -9,7 +9,7 @@ import pytest
 
 import prepare
 from benchmarks.__main__ import BENCHMARKS
-from gan_utils import PROJECT_FOLDER, DataError, check_writable, counted
+from gan_utils import PROJECT_FOLDER, DataError, counted
 from gan_utils.data import DATASETS
 from gan_utils.settings import RECIPES, Settings, choose_settings
 
@@ -113,7 +113,7 @@ def test_output_folder_with_a_file_in_its_place_is_refused_before_anything_is_ma
 
 
 def test_folders_that_can_be_made_are_not_made_by_the_check(tmp_path):
-    check_writable(tmp_path / "a" / "b")
+    prepare.check_writable(tmp_path / "a" / "b")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -127,7 +127,7 @@ def test_folder_that_may_not_be_written_to_is_refused(tmp_path, monkeypatch):
 
         monkeypatch.setattr(type(tmp_path), "touch", refuse)
     with pytest.raises(DataError, match=f"{tmp_path}: Permission denied.*allow yourself to write there"):
-        check_writable(tmp_path / "a")
+        prepare.check_writable(tmp_path / "a")
 
 
 @pytest.mark.parametrize(

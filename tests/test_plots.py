@@ -49,10 +49,10 @@ def run_folder(tmp_path):
 
 def test_grid_keeps_every_pixel():
     images = np.linspace(-1, 1, 6 * 4 * 5).reshape(6, 4, 5, 1)
-    grid = image_grid(images, columns=3, gap=1)
-    assert grid.shape == (9, 17)
+    grid = image_grid(images, columns=3)
+    assert grid.shape == (10, 19)
     assert grid.dtype == np.uint8
-    np.testing.assert_array_equal(grid[5:9, 6:11], np.round((images[4, :, :, 0] + 1) * 127.5))
+    np.testing.assert_array_equal(grid[6:10, 7:12], np.round((images[4, :, :, 0] + 1) * 127.5))
     assert (grid.min(), grid.max()) == (0, 255)
 
 
