@@ -152,19 +152,24 @@ def check_sharing(settings, computing, devices):
         raise ValueError(f"steps_per_execution has to be 1 on {devices} devices, for the sake of Keras")
 
 
-def count_replicas():
-    """How many devices share the batch that is being computed; 1 outside a training step."""
-    context = tf.distribute.get_replica_context()
-    return context.num_replicas_in_sync if context else 1
+def share_batches(model, devices):
+    """Let devices that share each batch train a `GAN` as one device would."""
+    if devices == 1:
+        return
+    sample_for_all = model.sample_latents
+    model.devices = devices
 
+    def sample_latents(images, random=None):
+        """This device's part of the latents; all devices sample the same ones, those of the whole batch."""
+        first = images * tf.distribute.get_replica_context().replica_id_in_sync_group
+        return sample_for_all(images * devices, random)[first : first + images]
 
-def replica_slice(values):
-    """This device's part, along the first axis, of what was sampled for the whole batch."""
-    if count_replicas() == 1:
-        return values
-    size = tf.shape(values)[0] // count_replicas()
-    start = size * tf.distribute.get_replica_context().replica_id_in_sync_group
-    return values[start : start + size]
+    def descend(optimizer, network, tape, loss):
+        """As `GAN.descend`; the optimiser adds up all gradients, and a loss is a mean over one device's images."""
+        weights, share = network.trainable_variables, tf.ones_like(loss) / devices
+        optimizer.apply(tape.gradient(loss, weights, output_gradients=share), weights)
+
+    model.sample_latents, model.descend = sample_latents, descend
 
 
 # ---- faster kernels ----------------------------------------------------------------------------------------

@@ -105,6 +105,7 @@ class GAN(NetworkPair):
         self.averaged_generator = keras.models.clone_model(generator) if ema_decay else generator
         self.averaged_generator.set_weights(generator.get_weights())
         self.latent_dim = generator.inputs[0].shape[-1]
+        self.devices = 1  # that share each batch
         self.random = keras.random.SeedGenerator(seed)
         self.validation_random = keras.random.SeedGenerator(seed)  # so that validating does not change training
         self.built = True  # both networks are; Keras saves the weights of built models only
@@ -149,9 +150,7 @@ class GAN(NetworkPair):
 
     def sample_latents(self, images, random=None):
         """Standard normal (images, latent_dim)."""
-        shape = images * fast.count_replicas(), self.latent_dim
-        latents = keras.random.normal(shape, seed=random or self.random)
-        return fast.replica_slice(latents)  # all devices sample the same numbers, so each takes its own part of them
+        return keras.random.normal((images, self.latent_dim), seed=random or self.random)
 
     def update_simultaneously(self, real_images, latents, labels=None):
         """Both gradients come from the same pass, before either network moves."""
@@ -202,7 +201,7 @@ class GAN(NetworkPair):
 
         def penalty():
             slopes = self.squared_slopes(real_images, labels) + self.squared_slopes(fake_images, labels)
-            images_seen = steps_done * tf.shape(real_images)[0] * fast.count_replicas()
+            images_seen = steps_done * tf.shape(real_images)[0] * self.devices
             decayed = tf.minimum(images_seen / self.penalty_decay, 1.0) if self.penalty_decay else 0.0
             weight = self.penalty_weight * 0.1 ** tf.cast(decayed, tf.float32)
             return weight / 2 * self.penalty_interval * tf.reduce_mean(slopes)
@@ -219,9 +218,7 @@ class GAN(NetworkPair):
     def descend(self, optimizer, network, tape, loss):
         """Move the weights of one network, and no others, down the gradient of its loss."""
         weights = network.trainable_variables
-        # The optimiser adds up the gradients of all devices, and the loss is a mean over one device's images.
-        share = tf.ones_like(loss) / fast.count_replicas()
-        optimizer.apply(tape.gradient(loss, weights, output_gradients=share), weights)
+        optimizer.apply(tape.gradient(loss, weights), weights)
 
     def average_generator(self):
         """Move the averaged generator's weights, batch statistics included, a little towards the generator's.
@@ -270,4 +267,5 @@ def build_gan(
             jit_compile=computing.jit_compile,
             steps_per_execution=computing.steps_per_execution,
         )
+    fast.share_batches(model, strategy.num_replicas_in_sync)
     return fast.speed_up(model)  # the same training in less time; without it, it is slower and nothing else
