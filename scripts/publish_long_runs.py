@@ -17,6 +17,7 @@ if __name__ == "__main__" and (len(sys.argv) < 2 or "--help".startswith(sys.argv
 import imageio.v3 as imageio
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.ticker import LogLocator, NullLocator
 
 from gan_utils import PROJECT_FOLDER, read_json, write_json
 from gan_utils.data import DATASETS
@@ -117,17 +118,23 @@ def draw_experiment(figure, growths):
     *strips, by_images, by_hours = figure.subplots(len(growths) + 2, 1, height_ratios=[1] * len(growths) + [2, 2])
     most = max(growth.images[-1] for growth in growths)
     stages = np.geomspace(min(growth.images[0] for growth in growths), most, STAGES)
-    for strip, style, growth in zip(strips, STYLES, growths, strict=False):
+    for strip, growth in zip(strips, growths, strict=True):
         pictures = [growth.picture(images) for images in stages]
         strip.imshow(np.concatenate(pictures, axis=1), cmap="gray", interpolation="antialiased", **BYTE_RANGE)
-        strip.set_title(f"{growth.recipe}, after {', '.join(f'{images:,.0f}' for images in stages)} images", fontsize=7)
+        counts = ", ".join(f"{float(f'{images:.2g}'):,.0f}" for images in stages)
+        strip.set_title(f"{growth.recipe}, after about {counts} images", fontsize=8)
         strip.axis("off")
-        there = np.isfinite(growth.distance)
+        there, number = np.isfinite(growth.distance), RECIPES.index(growth.recipe)
         for axis, numbers in ((by_images, growth.images), (by_hours, growth.hours)):
-            axis.plot(numbers[there], growth.distance[there], style, label=growth.recipe)
+            style = {"color": f"C{number}", "linestyle": STYLES[number], "label": growth.recipe}
+            axis.plot(numbers[there], growth.distance[there], **style)
     for axis, label in ((by_images, "training images seen"), (by_hours, "CPU hours")):
         axis.axhline(growths[-1].real, color="black", linestyle=":", linewidth=1, label="real images")
         axis.set(xscale="log", yscale="log", xlabel=label, ylabel=METRICS[BEST].label)
+        for ticks, digits in ((axis.xaxis, (1, 2, 5)), (axis.yaxis, (1, 1.5, 2, 3, 4, 6, 8))):
+            ticks.set_major_locator(LogLocator(subs=digits))
+            ticks.set_major_formatter("{x:,g}")
+            ticks.set_minor_locator(NullLocator())
     by_images.legend(fontsize=8)
 
 
