@@ -98,7 +98,12 @@ def test_the_slider_shows_a_slice():
 
 def test_make_run_leaves_the_solutions_alone(monkeypatch, tmp_path):
     ran, settings = [], choose_settings("brain", "smoke", output=str(tmp_path))
-    monkeypatch.setattr(run_notebooks, "run_notebook", lambda path, folder: ran.append(path.parent.name))
+
+    def run_notebook(path, folder):
+        ran.append(path.parent.name)
+        (folder / path.name).touch()
+
+    monkeypatch.setattr(run_notebooks, "run_notebook", run_notebook)
     monkeypatch.setattr(run_notebooks, "parsed_settings", lambda arguments: settings)
     monkeypatch.setattr(os, "environ", os.environ.copy())
     (tmp_path / f"{settings.run_name}-unfinished-notebooks").mkdir()
