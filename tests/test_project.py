@@ -17,6 +17,7 @@ from gan_utils.anatomy import ANATOMY
 from gan_utils.data import DATASETS
 from gan_utils.metrics import METRICS, PUBLISHED_SSIM
 from gan_utils.settings import RECIPES
+from scripts.publish_long_runs import FILES, OF_DATA, OF_PHANTOMS
 
 SHOWCASE = PROJECT_FOLDER / "epoch_images" / "showcase"
 NAMES = ["01_explore_data", "02_define_models", "03_train", "04_evaluate", "05_improve_the_gan"]
@@ -136,6 +137,16 @@ def test_showcase_holds_every_metric_with_its_floors_and_references(run):
     assert results["over_people"]["swd"][1] > 0
     anatomy = {f"{name}_{images}" for name in ANATOMY[run.split("-")[0]] for images in ("generated", "training")}
     assert results["anatomy"].keys() == anatomy
+
+
+@pytest.mark.parametrize("run", [f"{experiment}-{recipe}-full" for experiment in DATASETS for recipe in RECIPES])
+def test_long_runs_in_the_showcase_show_no_scan(run):
+    notes = json.loads((SHOWCASE / run / "run.json").read_text())
+    shown = {path.name for path in (SHOWCASE / run).iterdir()}
+    phantoms = {OF_PHANTOMS} if notes["data"]["simulated"] else set()
+    assert shown == {*FILES, "model_progress.gif", "run.json"} | phantoms
+    assert notes["data"].keys() == set(OF_DATA)
+    assert (notes["settings"]["data"], notes["settings"]["output"]) == (None, "epoch_images")
 
 
 @pytest.mark.parametrize("experiment", DATASETS)
