@@ -7,7 +7,6 @@ that shows one is taken along. The figures are the strip of the front page, and 
 and improved recipe on one axis, of all long runs that are here.
 """
 
-import shutil
 import sys
 
 if __name__ == "__main__" and (len(sys.argv) < 2 or "--help".startswith(sys.argv[1])):
@@ -25,6 +24,7 @@ from gan_utils.metrics import BEST, METRICS
 from gan_utils.plots import BYTE_RANGE, GRID_COLUMNS, GRID_GAP, STYLES, epoch_image_path, save_progress_gif, saved
 from gan_utils.run_folder import read_history
 from gan_utils.settings import RECIPES
+from scripts.publish_run import copy_afresh
 
 FILES = ("example_output.png", "SSIM.txt", "history.csv", "results.json")  # none of them shows a scan
 OF_PHANTOMS = "real_batch.png"  # is taken along where it shows digital phantoms
@@ -59,14 +59,10 @@ def main(names):
 
 def publish(run, showcase):
     """Put what may be shown of a run into the showcase, in place of what was there."""
-    shutil.rmtree(showcase, ignore_errors=True)
-    showcase.mkdir(parents=True)
-    for file in FILES:
-        shutil.copy2(run / file, showcase)
-    shutil.copy2(save_progress_gif(run, spread(int(read_history(run)["epoch"][-1]), FRAMES)), showcase)
     notes = read_json(run / "run.json")
-    if notes["data"]["simulated"]:
-        shutil.copy2(run / OF_PHANTOMS, showcase)
+    gif = save_progress_gif(run, spread(int(read_history(run)["epoch"][-1]), FRAMES))
+    files = [*FILES, OF_PHANTOMS] if notes["data"]["simulated"] else FILES
+    copy_afresh([gif, *(run / file for file in files)], showcase)
     notes["data"] = {name: notes["data"][name] for name in OF_DATA}
     notes["settings"] |= {"data": None, "output": "epoch_images"}
     write_json(showcase / "run.json", notes)
@@ -125,8 +121,8 @@ def draw_experiment(figure, growths):
         strip.set_title(f"{growth.recipe}, after about {counts} images", fontsize=8)
         strip.axis("off")
         there, number = np.isfinite(growth.distance), RECIPES.index(growth.recipe)
+        style = {"color": f"C{number}", "linestyle": STYLES[number], "label": growth.recipe}
         for axis, numbers in ((by_images, growth.images), (by_hours, growth.hours)):
-            style = {"color": f"C{number}", "linestyle": STYLES[number], "label": growth.recipe}
             axis.plot(numbers[there], growth.distance[there], **style)
     for axis, label in ((by_images, "training images seen"), (by_hours, "CPU hours")):
         axis.axhline(growths[-1].real, color="black", linestyle=":", linewidth=1, label="real images")

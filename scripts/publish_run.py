@@ -63,13 +63,18 @@ def main(name):
 def publish(name, paths):
     """Put copies of the files into the showcase, in place of those of an earlier run of that name."""
     showcase = PROJECT_FOLDER / "epoch_images" / "showcase" / name
-    shutil.rmtree(showcase, ignore_errors=True)
-    showcase.mkdir(parents=True)
-    for path in paths:
-        shutil.copy2(path, showcase)
+    copy_afresh(paths, showcase)
     print(
         f"{showcase.relative_to(PROJECT_FOLDER)}{' and notebooks/' if name == NOTEBOOKS_SHOW else ''} now show {name}"
     )
+
+
+def copy_afresh(paths, folder):
+    """Put copies of the files into a folder, and leave nothing else in it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for path in paths:
+        shutil.copy2(path, folder)
 
 
 def with_outputs(path, executed_path, name):
