@@ -103,7 +103,7 @@ data/README.md says where the slices come from.""",
             # layout from 4x4 and differed from 8x8, where the published code starts. The discriminator learns at a
             # quarter of the rate: at the full one it had won (loss 0.04 after 160,000), and the images stayed pale.
             "quick": {
-                "image_size": 64, "generator_input_dim": 8, "held_out_patients": 6, "batch_size": 16,
+                "image_size": 64, "generator_input_dim": 8, "held_out_patients": None, "batch_size": 16,
                 "epochs": 25, "steps_per_epoch": 240, "discriminator_learning_rate": 5e-5,
             },
             "smoke": {"image_size": 32, "filters": 4, "batch_size": 16, "phantom_subjects": 6, **SMOKE},

@@ -127,16 +127,17 @@ class Evaluator:
     def tell_apart(self, images):
         """`two_sample_test` of as many images as there are held-out ones, learned from the rest: float, 0 or 1 each.
 
-        The network learns from every second training image; `other_training_images` may stand in for generated ones.
+        The network learns from the second half of the training subjects; `other_training_images`, of the first half, may
+        stand in for generated ones.
         """
         number = min(len(images) // 2, len(self.held_out_sample))
         new, known = images[:number], images[number:]
-        training = sample_images(self.training[1::2], len(known), self.seed)
+        training = sample_images(self.training[len(self.training) // 2 :], len(known), self.seed)
         return two_sample_test(known[: len(training)], training, new, self.held_out_sample[:number], self.seed)
 
     def other_training_images(self):
-        """The training images from which `tell_apart` does not learn, in random order."""
-        return sample_images(self.training[::2], len(self.training), self.seed)
+        """The training images from which `tell_apart` does not learn, in random order: they are sorted by subject."""
+        return sample_images(self.training[: len(self.training) // 2], len(self.training), self.seed)
 
     def preferred_training_images(self, images):
         """For each training image, the share of `images` that the discriminator finds less real: float (images,).

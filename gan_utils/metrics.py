@@ -105,7 +105,7 @@ METRICS = {
         **FEATURE_DISTANCE,
     ),
     "frechet_ratio": Metric(
-        "the same, divided by that of real images",
+        "Fréchet distance over that of real images",
         compute=lambda images, real: (
             real.compare(frechet_distance, images) / np.mean(real.compare(frechet_distance, real.training_sample))
         ),

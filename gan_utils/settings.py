@@ -47,8 +47,10 @@ class Settings:
     seed: int = setting(
         "start of all random numbers", least=0, below=2**32, default=1
     )  # NumPy's and TensorFlow's limit
-    phantom_subjects: int = setting("digital phantoms to make where there are no slices", least=3, default=60)
-    held_out_patients: int = setting("knees: patients to validate, and as many to test", least=1, default=1)
+    phantom_subjects: int = setting("digital phantoms to make where there are no slices", least=3, default=80)
+    held_out_patients: int | None = setting(
+        "knees: patients to validate, and as many to test; None: a fifth each", least=1, default=1
+    )
     image_size: int = setting("width and height of the training images, in pixels", least=32, below=1025)
     resize: str = setting("to squares: pad keeps shapes, squash (as published) does not", RESIZES, default="pad")
     latent_dim: int = setting("length of the random vector that the generator turns into an image", least=1)

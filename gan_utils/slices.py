@@ -67,7 +67,8 @@ def find_slices_in(root, dataset):
 def list_splits(folder, dataset, seed, held_out=1):
     """{"train": {SliceName: path}, "validate": ..., "test": ...}, with no subject in two of them.
 
-    As the folders say, or else `held_out` subjects validate, as many test (the seed chooses them), and the rest train.
+    As the folders say, or else `held_out` subjects validate, as many test (the seed chooses them), and the rest train;
+    None: a fifth of them each.
     """
     pattern, tree = dataset.name_pattern, dataset.tree
     if dataset.split_folders:
@@ -81,6 +82,7 @@ def list_splits(folder, dataset, seed, held_out=1):
         return splits
     files = list_slices(folder, pattern, tree)
     subjects = sorted({name.subject for name in files})
+    held_out = held_out or max(len(subjects) // 5, 1)
     needed = 2 * held_out + 1
     if len(subjects) < needed:
         raise DataError(

@@ -120,7 +120,7 @@ def test_files_counts_and_split(tmp_path):
     assert calls == [(done, 10) for done in range(1, 11)]
     assert [path.name for path in new.parent.iterdir()] == ["brains"]  # no temporary folder left
 
-    expected = {"train": range(1, 9), "validate": [9], "test": [10]}
+    expected = {"train": range(1, 7), "validate": [7, 8], "test": [9, 10]}
     root = new / "keras_png_slices_data"
     splits = {f"keras_png_slices_{name}" for name in expected}
     assert {path.name for path in root.iterdir()} == {*splits, "SIMULATED.txt"}
@@ -128,7 +128,7 @@ def test_files_counts_and_split(tmp_path):
         files = {path.name for path in (root / f"keras_png_slices_{name}").iterdir()}
         assert files == {f"case_{i:03d}_slice_{n}.nii.png" for i in subjects for n in range(SLICES_PER_SUBJECT)}
 
-    with Image.open(root / "keras_png_slices_validate" / "case_009_slice_7.nii.png") as picture:
+    with Image.open(root / "keras_png_slices_test" / "case_009_slice_7.nii.png") as picture:
         assert picture.mode == "L"
         np.testing.assert_array_equal(np.asarray(picture), simulate_brain(9, 32)[7])
     mark = (root / "SIMULATED.txt").read_text()

@@ -434,9 +434,9 @@ def test_two_sample_test_asks_about_new_images(good, held_out, training, thoroug
     np.testing.assert_array_equal(np.concatenate([new, known]), good)
     assert (len(known), len(others), len(new), len(new_real)) == (40, 40, 20, 20)
     assert names(new_real) == names(held_out[:20])
-    assert names(others) <= names(training[1::2])
-    known, others, new, new_real, _ = of_real  # no image is in two of the sets
-    assert names(known) | names(new) <= names(training[::2])
+    assert names(others) <= names(training[len(training) // 2 :])
+    known, others, new, new_real, _ = of_real  # of other subjects, which training images are sorted by
+    assert names(known) | names(new) <= names(training[: len(training) // 2])
     assert len(names(known) | names(others) | names(new)) == len(known) + len(others) + len(new)
 
 
