@@ -23,8 +23,11 @@ EVALUATED_PROJECTIONS = 128  # enough to see a trend in the sliced Wasserstein d
 CLOCKS = {"processor_seconds": time.process_time, "seconds": time.monotonic}  # columns of the history
 
 
-def training_callbacks(settings, folder, splits):
-    """The callbacks of notebooks/03_train.ipynb, in the order they have to run in."""
+def training_callbacks(settings, folder, splits, more=()):
+    """The callbacks of notebooks/03_train.ipynb, in the order they have to run in.
+
+    `more` are yours: they find all metrics in the logs, and what they change is part of the state that is kept.
+    """
     callbacks = [
         SaveEpochImages(folder, fixed_latents(settings)),
         Evaluate(splits, settings),
@@ -35,7 +38,7 @@ def training_callbacks(settings, folder, splits):
     ]
     if settings.debug:
         callbacks.append(KeepEveryEpoch(folder, splits.train.images, settings))
-    return [*callbacks, KeepState(folder)]  # last: an epoch counts once all of it is on disk
+    return [*callbacks, *more, KeepState(folder)]  # last: an epoch counts once all of it is on disk
 
 
 class SaveEpochImages(keras.callbacks.Callback):
@@ -54,7 +57,7 @@ class Evaluate(keras.callbacks.Callback):
     """Adds `METRICS` to the logs: all of them after epoch 1, every evaluate_every-th and the last, some in every epoch.
 
     A light version of the evaluation in notebooks/04_evaluate.ipynb: 64 images, always from the same latents, and as
-    many of the validation subjects, since the test subjects stay unseen until then. With few images the sliced
+    many images of the validation subjects, since the test subjects stay unseen until then. With few images the sliced
     Wasserstein distance is larger: compare it with `swd_real` and with other epochs, not with notebook 4.
     """
 
@@ -207,9 +210,9 @@ class KeepState(keras.callbacks.Callback):
 
 
 class KeepEveryEpoch(keras.callbacks.Callback):
-    """Keeps, to find faults, what each epoch trained on and made: one file an epoch in each of three folders.
+    """Keeps, to find faults, one file an epoch in each of three folders.
 
-    TrainImages/ has sixteen training images, Intermediate/ sixteen generated ones, both sampled anew each epoch;
+    TrainImages/ has sixteen random training images, Intermediate/ sixteen generated ones, both sampled anew each epoch;
     Models/ has both networks, for `networks.load_network`. At 256x256 the brains' take about 110 MB an epoch.
     """
 
@@ -245,9 +248,12 @@ class ShowProgress(keras.callbacks.Callback):
         self.start, self.calls, self.epochs_done = time.monotonic(), 0, 0
         self.warnings, self.line, self.raised, self.losses = UpdatingLine(), UpdatingLine(), {}, ""
         self.picture = self.graphs = None
-        self.warnings.show("No warnings so far.", last=True)
-        if (self.folder / "history.csv").exists():  # of the epochs before, so that they are seen at once
-            self.show_epoch(read_history(self.folder))
+        if not (self.folder / "history.csv").exists():
+            self.warnings.show("No warnings so far.", last=True)
+            return
+        history = read_history(self.folder)  # of the epochs before, so that they are seen at once
+        self.warnings.show(describe_warnings(history), last=True)
+        self.show_epoch(history)
 
     def on_epoch_begin(self, epoch, logs=None):
         self.epoch = epoch

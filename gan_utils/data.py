@@ -21,7 +21,8 @@ from gan_utils.slices import (
 )
 
 SMOKE = {"epochs": 2, "steps_per_epoch": 4}
-LOADED_BY = ("experiment", "data", "image_size", "resize", "phantom_subjects", "held_out_patients", "seed")
+LOADED_BY = ("experiment", "data", "image_size", "resize", "phantom_subjects")
+SPLIT_BY = ("held_out_patients", "seed")  # where no folders say who is held out
 PHANTOMS = "phantoms"  # as the data folder: digital phantoms even where data/ holds real slices
 TABLE_OF_CUT_SLICES = "people.csv"  # is beside what `make slices` cut
 PICTURE_MARK = "PICTURES.txt"  # is beside what it made from pictures, of which nothing is known
@@ -153,7 +154,7 @@ class Splits:
 
 
 def load(settings):
-    """Load the slices that the `Settings` ask for, as `Splits`; those in LOADED_BY are used.
+    """Load the slices that the `Settings` ask for, as `Splits`; those in LOADED_BY and SPLIT_BY are used.
 
     Raises:
         DataError: the folder is missing, empty, unreadable or laid out otherwise, a subject or a picture is in two
@@ -192,7 +193,8 @@ def load(settings):
 
 def loaded_by(settings):
     """{name: value} of the settings that decide which slices are loaded, and how."""
-    return {name: getattr(settings, name) for name in LOADED_BY}
+    names = LOADED_BY if DATASETS[settings.experiment].split_folders else LOADED_BY + SPLIT_BY
+    return {name: getattr(settings, name) for name in names}
 
 
 def find_slices(settings):
@@ -247,6 +249,15 @@ def load_split(files, size, settings, label):
 def scale_to_unit_range(images):
     """uint8 0..255 -> float32 -1..1, the range of the images that a generator makes."""
     return np.asarray(images, np.float32) / np.float32(127.5) - 1
+
+
+def how_to_scale(least, most):
+    """What to do with images that do not span -1 to 1 but `least` to `most`, in words."""
+    if not np.isfinite([least, most]).all():
+        return "some values are not finite"
+    if least < 0:
+        return "clip them, as networks.generate_images does, or scale them by their own minimum and maximum"
+    return "divide by 127.5 and subtract 1" if most > 1.001 else "multiply by 2 and subtract 1"
 
 
 def training_batches(images, settings, epochs_done=0, labels=None):

@@ -53,7 +53,7 @@ class Evaluator:
     def hold_out(self, held_out):
         self.held_out, self.held_out_sample = held_out, sample_images(held_out, self.number, self.seed)
         self.means = {key: mean for key, mean in self.means.items() if key[1] == "training_sample"}
-        self.real_values, self.real_sets, self.extracted = {}, {}, {}
+        self.real_values, self.real_sets = {}, {}
 
     def __call__(self, images, names=None):
         """{name: value} of the metrics named, or of all that can be worked out with what the evaluator was given.
@@ -62,13 +62,17 @@ class Evaluator:
         value for each image, their standard deviation as `name_spread` and `name_real_spread`. What cannot be computed
         is NaN, and `name_reason` says why.
         """
-        values, self.extracted = {}, {}
+        values = {}
         for name in self.names() if names is None else names:
             metric = METRICS[name]
             with np.errstate(divide="ignore", invalid="ignore"):  # `summary` says so in words
-                if name not in self.real_values:
-                    self.real_values[name] = summary(f"{name}_real", metric.compute(metric.stand_in(self), self))
-                values |= summary(name, metric.compute(images, self)) | self.real_values[name]
+                key = metric, len(images), self.network
+                if key not in self.real_values:
+                    real_images = metric.stand_in(self)
+                    if not metric.every_epoch:  # nearly all values depend on how many images there are
+                        real_images = real_images[: len(images)]
+                    self.real_values[key] = summary(f"{name}_real", metric.compute(real_images, self))
+                values |= summary(name, metric.compute(images, self)) | self.real_values[key]
         return values
 
     def names(self):
@@ -79,8 +83,7 @@ class Evaluator:
         """`sliced_wasserstein_distance` to the held-out images, from as many as there are of each set."""
         number = min(map(len, (images, self.held_out_sample, self.training)))
         images = sample_images(images, number, self.seed)
-        distances = sliced_wasserstein_distance(images, self.held_out_sample, self.seed, self.projections)
-        return {level: round(distance, 4) for level, distance in distances.items()}
+        return sliced_wasserstein_distance(images, self.held_out_sample, self.seed, self.projections)
 
     def nearest(self, images):
         """Distance of each image, as it is or mirrored, to the nearest training image: float (images,)."""
@@ -97,20 +100,18 @@ class Evaluator:
         mean, spread = known["training_sample"].mean(axis=0), known["training_sample"].std(axis=0)
         varied = spread > 0.01 * spread.max()
         number = min(len(images), *map(len, known.values()))
-        key = kind, id(images)
-        if key not in self.extracted:  # the images are kept beside their features, so that no others get their id
-            self.extracted[key] = images, extract(network, sample_images(images, number, self.seed))
-        sets = self.extracted[key][1], known[real][:number]
+        sets = extract(network, sample_images(images, number, self.seed)), known[real][:number]
         return [((features - mean) / np.maximum(spread, 1e-6))[:, varied] for features in sets]
 
     def real_features(self, kind):
         """The feature network of this kind, and {sample: features} of real images; both made when first asked for."""
-        if kind not in self.real_sets:
+        key = self.network if kind == "trained" else kind
+        if key not in self.real_sets:
             size = self.training_copies.shape[1]
             network = self.network if kind == "trained" else build_feature_network(size, self.seed)
             samples = {"training_sample": self.training_sample, "held_out_sample": self.held_out_sample}
-            self.real_sets[kind] = network, {name: extract(network, images) for name, images in samples.items()}
-        return self.real_sets[kind]
+            self.real_sets[key] = network, {name: extract(network, images) for name, images in samples.items()}
+        return self.real_sets[key]
 
     def among_training_images(self, images):
         """`density_and_coverage` among training images; slices of the few held-out subjects would be too close."""
@@ -131,6 +132,8 @@ class Evaluator:
         stand in for generated ones.
         """
         number = min(len(images) // 2, len(self.held_out_sample))
+        if not number:
+            return np.nan
         new, known = images[:number], images[number:]
         training = sample_images(self.training[len(self.training) // 2 :], len(known), self.seed)
         return two_sample_test(known[: len(training)], training, new, self.held_out_sample[:number], self.seed)

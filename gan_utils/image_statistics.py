@@ -8,7 +8,7 @@ from scipy.ndimage import correlate1d, gaussian_filter
 from scipy.spatial.distance import pdist, squareform
 from skimage.measure import block_reduce
 
-from gan_utils.data import scale_to_unit_range
+from gan_utils.data import how_to_scale, scale_to_unit_range
 
 C1, C2 = (0.01 * 2) ** 2, (0.03 * 2) ** 2  # the constants of SSIM for a data range of 2: images span -1..1
 SSIM_IMAGES = 16  # in the grid of an epoch, and in a batch of the published SSIM
@@ -25,7 +25,7 @@ def as_images(images):
     images = np.asarray(scale_to_unit_range(images) if images.dtype == np.uint8 else images, np.float32)
     if images.min() < -1.001 or images.max() > 1.001:
         low, high = images.min(), images.max()
-        raise ValueError(f"images span {low:g}..{high:g}, expected -1..1: divide by 127.5 and subtract 1")
+        raise ValueError(f"images span {low:g}..{high:g}, expected -1..1: {how_to_scale(low, high)}")
     return images[..., 0]
 
 

@@ -107,7 +107,8 @@ METRICS = {
     "frechet_ratio": Metric(
         "Fréchet distance over that of real images",
         compute=lambda images, real: (
-            real.compare(frechet_distance, images) / np.mean(real.compare(frechet_distance, real.training_sample))
+            real.compare(frechet_distance, images)
+            / np.mean(real.compare(frechet_distance, real.training_sample[: len(images)]))
         ),
         target=1,
         **FEATURE_DISTANCE,
@@ -188,7 +189,8 @@ def find_warnings(values, epoch=FIRST_EPOCH_TO_WARN):
     for name, value in known.items():
         metric = metrics[name]
         if name in LOSSES or epoch >= FIRST_EPOCH_TO_WARN:
-            if value < metric.low and not (metric.sharp_only and blurred):
+            other_scale = name in LOSSES and value < 0  # a loss of your own
+            if value < metric.low and not other_scale and not (metric.sharp_only and blurred):
                 found.append(metric.below)
             if value > metric.high:
                 found.append(metric.above)

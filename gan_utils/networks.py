@@ -12,6 +12,7 @@ A generator turns standard normal latents, (images, latent_dim), into images, (i
 """
 
 import json
+import re
 import zipfile
 from contextlib import suppress
 
@@ -24,8 +25,8 @@ from gan_utils import DataError
 from gan_utils.settings import count_doublings
 
 # Keys that Keras 3.8 does not know, at their defaults. Others stay in the file: a later Keras may have other defaults.
-NEWER = {"ragged": False, "renorm": False, "renorm_clipping": None, "renorm_momentum": 0.99, "input_axes": None}
-NEWER = (NEWER | {"output_axes": None, "output_padding": None, "quantization_config": None}).items()
+NEWER = dict.fromkeys(("input_axes", "output_axes", "output_padding", "quantization_config", "renorm_clipping"))
+NEWER |= {"ragged": False, "renorm": False, "renorm_momentum": 0.99}
 AT_ONCE = 64  # images: more of them need more memory and are made no faster
 # Other projects may want other ones, by ~/.keras/keras.json or in this process; `Settings.precision` changes the last.
 keras.config.set_image_data_format("channels_last")
@@ -71,7 +72,7 @@ def save_network(network, path):
     network.save(path)
     with zipfile.ZipFile(path) as saved:
         files = {name: saved.read(name) for name in saved.namelist()}
-    known = json.loads(files["config.json"], object_pairs_hook=lambda pairs: dict(p for p in pairs if p not in NEWER))
+    known = json.loads(files["config.json"], object_pairs_hook=lambda pairs: dict(p for p in pairs if p not in NEWER.items()))
     with zipfile.ZipFile(path, "w") as rewritten:
         for name, content in {**files, "config.json": json.dumps(known)}.items():
             rewritten.writestr(name, content)
@@ -82,11 +83,13 @@ def load_network(path):
     try:
         return keras.models.load_model(path, compile=False)
     except Exception as error:
-        fault = f"It is missing or broken: copy it, or train again; or a layer is not defined here ({str(error)[:99]})."
+        fault = f"It is missing or broken: copy it, or train again ({str(error)[:99]})."
         with suppress(OSError, ValueError, KeyError, zipfile.BadZipFile), zipfile.ZipFile(path) as saved:
             version = json.loads(saved.read("metadata.json"))["keras_version"]
             if version != keras.__version__:
                 fault = f"Keras {version} wrote it: pip install keras=={version}, or train again."
+        if unknown := re.search(r"Could not locate (?:class|function) '(\w+)'", str(error)):
+            fault = f"{unknown[1]} is not defined here: put it into a file of your own, and import that first."
         raise DataError(f"{path} cannot be opened by Keras {keras.__version__}. {fault}") from error
 
 
@@ -110,7 +113,7 @@ def build_brain_generator(
     x = batch_normalization()(x)
     x = layers.LeakyReLU(negative_slope=0.3)(x)
     x = layers.Reshape((generator_input_dim, generator_input_dim, 4 * filters))(x)
-    hidden = [2 * filters] * max(doublings - 2, 0) + [filters] * (doublings > 1)  # the last doubling makes the image
+    hidden = [2 * filters] * (doublings - 2) + [filters] * (doublings > 1)  # the last doubling makes the image
     for channels in hidden:
         x = layers.Conv2DTranspose(channels, **doubling)(x)
         x = batch_normalization()(x)
@@ -209,14 +212,14 @@ def without_chessboard(images):
 
 
 def build_dcgan_discriminator(image_size=64, filters=32, kernel_size=4, minibatch_std=True):
-    """The mirror image of `build_dcgan_generator`, halved until 4 to 7 pixels a side are left.
+    """The mirror image of `build_dcgan_generator`, halved until 4 to 8 pixels a side are left.
 
-    No batch normalisation, unlike in the paper: gradient penalties need answers to one image at a time.
-    `minibatch_std` adds `MinibatchStandardDeviation`.
+    No batch normalisation, unlike in the paper: it makes every feature of an image depend on the whole batch, and so its
+    gradient, which the penalties measure. (`minibatch_std` adds `MinibatchStandardDeviation`, which does so weakly.)
     """
     images = keras.Input((image_size, image_size, 1), name="images")
     x = images
-    for channels in channels_from_image(count_halvings(image_size), filters):
+    for channels in channels_from_image(image_size.bit_length() - 3, filters):
         x = layers.Conv2D(channels, kernel_size, strides=2, padding="same")(x)
         x = layers.LeakyReLU(negative_slope=0.2)(x)
     x = MinibatchStandardDeviation()(x) if minibatch_std else x
@@ -240,15 +243,6 @@ def batch_normalization():
 def channels_from_image(layer_count, filters):
     """Channels of each layer, the one next to the image first: doubled from layer to layer, up to 8 times."""
     return [filters * 2 ** min(layer, 3) for layer in range(layer_count)]
-
-
-def count_halvings(image_size):
-    """How many times image_size can be halved until the maps have 4 to 7 pixels a side, or an odd number."""
-    halvings = 0
-    while image_size >= 8 and image_size % 2 == 0:
-        image_size //= 2
-        halvings += 1
-    return halvings
 
 
 @keras.saving.register_keras_serializable("gan_utils")

@@ -15,6 +15,7 @@ import keras
 import numpy as np
 
 from gan_utils import DataError, atomic_write, short_path
+from gan_utils.data import how_to_scale
 
 NETWORKS, LOSSES = ("generator", "discriminator"), ("generator_loss", "discriminator_loss")
 OPTIMIZERS = ("generator_optimizer", "discriminator_optimizer")
@@ -122,9 +123,9 @@ def with_range_checked(x):
     images = np.asarray(first[0] if isinstance(first, list | tuple) else first)
     least, most = float(images.min()), float(images.max())
     if not (-1.001 <= least < 0 and most <= 1.001):
-        fix = "divide by 127.5 and subtract 1" if most > 1.001 else "multiply by 2 and subtract 1"
         raise ValueError(
-            f"Images span {least:g}..{most:g}, expected -1 (black) to 1 (white): {fix}. (`data.training_batches` does.)"
+            f"Images span {least:g}..{most:g}, expected -1 (black) to 1 (white): {how_to_scale(least, most)}. "
+            "(`data.training_batches` does it for slices.)"
         )
     return x
 
@@ -223,7 +224,9 @@ def describe_network(network):
     except (NotImplementedError, KeyError):  # a subclass that is not made of a plan of layers
         return [*code_of(type(network)), str([tuple(weight.shape) for weight in network.weights])]
     numbers = {layer.name: f"layer {number}" for number, layer in enumerate(network.layers)}
-    return [json.dumps(without_names(entry, numbers), default=str) for entry in entries]
+    own = {type(layer) for layer in network.layers if not type(layer).__module__.startswith(("keras", "gan_utils"))}
+    codes = [line for kind in sorted(own, key=lambda kind: kind.__name__) for line in code_of(kind)]
+    return [*(json.dumps(without_names(entry, numbers), default=str) for entry in entries), *codes]
 
 
 def without_names(config, numbers=()):
@@ -261,10 +264,17 @@ def code_of(thing, seen=()):
     for name, value in {**used.globals, **used.nonlocals}.items():
         if is_plain(value):
             lines.append(f"{name} = {value!r}")
+        elif isinstance(value, keras.losses.Loss):
+            lines.append(f"{name} = {type(value).__name__} {value.get_config()}")
         elif inspect.isfunction(value) and value.__module__ == thing.__module__:
             lines += code_of(value, seen)
     return lines
 
 
 def is_plain(value):
-    return isinstance(value, str | int | float | tuple | None)
+    """Whether a value is written out in full by `repr`."""
+    if isinstance(value, dict):
+        return all(is_plain(each) for pair in value.items() for each in pair)
+    if isinstance(value, list | tuple):
+        return all(map(is_plain, value))
+    return isinstance(value, str | int | float | None)

@@ -61,8 +61,8 @@ def epoch_image_path(folder, epoch):
     return folder / f"image_at_epoch_{epoch:04d}.png"
 
 
-def save_progress_gif(folder, epochs, seconds=12.0):
-    """Join the grids of `epochs` to `model_progress.gif`, about so long, the last one first; returns its path."""
+def save_progress_gif(folder, epochs):
+    """Write model_progress.gif: the last epoch for a second, then all of them in about 12; returns its path."""
     notes = read_json(folder / "run.json") if (folder / "run.json").exists() else {}
     images = notes.get("images_seen", 0) / notes.get("epochs_done", 1)
     frames = []
@@ -73,7 +73,7 @@ def save_progress_gif(folder, epochs, seconds=12.0):
         label = f"epoch {epoch}" + (f", {epoch * images:,.0f} images seen" if images else "")
         ImageDraw.Draw(frame).text((4, 2), label, fill=255)
         frames.append(np.asarray(frame))
-    milliseconds = int(np.clip(1000 * seconds / len(frames), 60, 600))
+    milliseconds = int(np.clip(12_000 / len(frames), 60, 600))
     return save_gif(folder / "model_progress.gif", [frames[-1], *frames], [1000] + [milliseconds] * len(epochs))
 
 

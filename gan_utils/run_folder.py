@@ -55,6 +55,11 @@ def training(settings, splits, model):
         )
     if model.latent_dim != settings.latent_dim:
         raise ValueError(f"Your generator takes {model.latent_dim} latents, latent_dim is {settings.latent_dim}")
+    if len(model.generator.inputs) > 1:
+        raise ValueError(
+            "A run's callbacks make images from latents alone, and your generator takes more: train it by model.fit with "
+            "callbacks of your own."
+        )
     if model.generator_optimizer.iterations.numpy():
         raise ValueError("This model has been trained already: build it anew, as the training cell does.")
     with only_one(settings.run_folder):
@@ -209,7 +214,8 @@ def archive(folder, copy=False):
 def open_run(settings):
     """Folder and settings of the finished run that `settings` name, as notebook 03 left them.
 
-    Their `data` is the folder that the run was trained on, so that it is evaluated with the same subjects.
+    Their `data` is the folder that the run was trained on, so that it is evaluated with the same subjects, unless DATA
+    names another one, to which it has moved.
 
     Raises:
         FileNotFoundError: there is no such run; train it first.
@@ -265,4 +271,5 @@ def read_history(folder):
     path = newest(folder / "history.csv")
     if not path.exists():
         raise FileNotFoundError(f"No epoch of {folder.name} is finished yet. Run the training cell of 03_train.ipynb.")
-    return np.atleast_1d(np.genfromtxt(path, delimiter=",", names=True))
+    # Names as they are: genfromtxt would take blanks and hyphens out of them.
+    return np.atleast_1d(np.genfromtxt(path, delimiter=",", names=True, deletechars="", replace_space=" ", comments=None))

@@ -63,7 +63,7 @@ def fit(model, settings, splits, folder, epochs_done, more_callbacks=(), options
         initial_epoch=epochs_done,
         epochs=settings.epochs,
         steps_per_epoch=steps,
-        callbacks=[*training_callbacks(settings, folder, splits), *more_callbacks] if folder else None,
+        callbacks=training_callbacks(settings, folder, splits, more_callbacks) if folder else None,
         shuffle=False,
         verbose=0,
     )

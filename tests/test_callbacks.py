@@ -221,6 +221,20 @@ def test_a_warning_is_shown_when_it_is_raised_and_not_again_until_the_end(tmp_pa
     assert "Warnings in 3 epochs:\n- from epoch 2 on, in 2 of 3: The discriminator has won" in at_the_end
 
 
+def test_a_run_that_is_continued_shows_the_warnings_of_its_earlier_epochs(tmp_path, capsys):
+    write_history(tmp_path, 0, discriminator_loss=0.01)
+    ShowProgress(tmp_path).on_train_begin()
+    assert "Warnings in 1 epoch:\n- from epoch 1 on, in 1 of 1: The discriminator has won" in capsys.readouterr().err
+
+
+def test_callbacks_of_ones_own_find_the_metrics_and_come_before_the_state_is_kept(oasis_folder, tmp_path):
+    settings = choose_settings("brain", "smoke", data=oasis_folder)
+    mine = keras.callbacks.Callback()
+    names = [each for each in training_callbacks(settings, tmp_path, data.load(settings), [mine])]
+    assert names.index(mine) == len(names) - 2
+    assert isinstance(names[-1], callbacks.KeepState)
+
+
 def test_a_notebook_shows_the_newest_grid_and_graphs_in_evaluated_epochs_only(tmp_path, monkeypatch):
     plotted, shown = [], {"picture": [], "graphs": []}
 

@@ -446,6 +446,37 @@ def test_every_other_network_loss_or_optimiser_is_described_otherwise(monkeypatc
     assert one != other
 
 
+SMOOTH = {"weight": 1.0}
+cross_entropy = keras.losses.BinaryCrossentropy(from_logits=True)
+
+
+def by_keras(real_logits, fake_logits):
+    return SMOOTH["weight"] * cross_entropy(tf.ones_like(fake_logits), fake_logits)
+
+
+def test_changed_tables_and_losses_of_keras_make_another_loss(monkeypatch):
+    one = described(generator_loss=by_keras)
+    assert described(generator_loss=by_keras) == one
+    monkeypatch.setattr("test_gan.cross_entropy", keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=0.3))
+    smooth = described(generator_loss=by_keras)
+    monkeypatch.setitem(SMOOTH, "weight", 5.0)
+    assert len({str(each) for each in (one, smooth, described(generator_loss=by_keras))}) == 3
+
+
+def test_changed_code_of_a_layer_makes_another_network():
+    def pair_with(function):
+        class Bent(keras.layers.Layer):
+            def call(self, values):
+                return function(values)
+
+        generator, discriminator = small_networks()
+        return keras.Sequential([generator, Bent()]), discriminator
+
+    gentle, steep = (described(pair_with(function)) for function in (keras.ops.tanh, lambda values: 100 * values))
+    assert gentle["generator"] != steep["generator"]
+    assert gentle["discriminator"] == steep["discriminator"]
+
+
 def test_one_optimiser_for_both_networks_is_refused():
     optimizer = keras.optimizers.Adam()
     with pytest.raises(ValueError, match="an optimiser of its own"):
@@ -508,6 +539,8 @@ def test_images_of_another_range_are_refused_with_the_fix(wrap):
         fit(gan, wrap((images + 1) * 127.5))
     with pytest.raises(ValueError, match=r"Images span .*, expected -1 .* multiply by 2 and subtract 1"):
         fit(gan, wrap((images + 1) / 2))
+    with pytest.raises(ValueError, match="Images span .*: clip them"):
+        fit(gan, wrap(4 * images))
     fit(gan, wrap(images), steps_per_epoch=2 if isinstance(wrap(images), GeneratorType) else None)
     assert gan.generator_optimizer.iterations == (1 if isinstance(wrap(images), np.ndarray | tf.Tensor) else 2)
 

@@ -36,8 +36,9 @@ def test_bytes_and_floats_are_the_same_images():
 
 
 def test_what_are_no_images_is_refused_with_the_fix(good):
-    with pytest.raises(ValueError, match=r"images span -?\d.*expected -1\.\.1: divide by 127\.5 and subtract 1"):
-        as_images(good * 127.5)
+    for wrong, fix in (((good + 1) * 127.5, "divide by 127.5 and subtract 1"), (3 * good, "clip them, as networks")):
+        with pytest.raises(ValueError, match=rf"images span -?\d.*expected -1\.\.1: {fix}"):
+            as_images(wrong)
     for wrong in (good[..., 0], good[:, :16], np.concatenate([good] * 3, axis=-1)):
         with pytest.raises(ValueError, match=r"expected \(images, size, size, 1\)"):
             high_frequency_power(wrong)

@@ -104,8 +104,43 @@ def test_real_images_are_measured_once_for_many_sets(good, held_out, training, n
     monkeypatch.setattr(evaluator_module, "distance_to_training", counted)
     assert evaluator(noise) == expected[1]
     assert [np.shares_memory(images, noise) for images in measured] == [True] * 3  # as it is, and mirrored twice
-    evaluator.real_values["swd"] = {"swd_real": 123.0}  # used, not worked out anew
+    known = METRICS["swd"], len(noise), None
+    evaluator.real_values[known] = {"swd_real": 123.0}  # used, not worked out anew
     assert evaluator(noise) == {**expected[1], "swd_real": 123.0}
+
+
+def test_real_images_are_as_many_as_the_generated_ones(good, held_out, training):
+    """The distance grows as sets get smaller: a few perfect images are to have a value like that beside it."""
+    values = evaluator_of(held_out, training)(good[:12], ["swd"])
+    all_of_them = evaluator_of(held_out, training)(good, ["swd"])
+    assert values["swd"] == pytest.approx(values["swd_real"], rel=0.35)
+    assert values["swd_real"] > 1.3 * all_of_them["swd_real"]
+
+
+def test_a_metric_or_network_that_is_changed_is_worked_out_anew(good, held_out, training, monkeypatch):
+    evaluator = evaluator_of(held_out, training)
+    before = evaluator(good, ["high_frequency_ratio"])
+    entry = METRICS["high_frequency_ratio"]
+    doubled = entry._replace(compute=lambda images, real: 2 * np.asarray(entry.compute(images, real)))
+    monkeypatch.setitem(METRICS, "high_frequency_ratio", doubled)
+    after = evaluator(good, ["high_frequency_ratio"])
+    for name in ("high_frequency_ratio", "high_frequency_ratio_real"):
+        assert after[name] == pytest.approx(2 * before[name], abs=2e-4)
+    found = []
+    for seed in (1, 2):
+        evaluator.network = build_feature_network(32, seed)
+        found.append(evaluator(good, ["frechet_distance"]))
+        assert found[-1] == Evaluator(held_out, training, SETTINGS, 60, 32, network=evaluator.network)(
+            good, ["frechet_distance"]
+        )
+    assert found[0] != found[1]
+
+
+def test_one_image_alone_has_no_two_sample_test(good, thorough):
+    values = thorough(good[:1], ["two_sample_accuracy", "frechet_distance"])
+    for name in ("two_sample_accuracy", "frechet_distance"):
+        assert np.isnan(values[name])
+        assert "one image only" in values[f"{name}_reason"]
 
 
 def test_only_the_generated_images_change_their_values(good, evaluator):
@@ -221,6 +256,10 @@ def make_history(**columns):
 def raised(history):
     """{the first words of a warning: the epochs that raised it}."""
     return {warning.split(":")[0]: epochs for warning, epochs in warnings_of_run(history).items()}
+
+
+def test_a_loss_of_another_scale_raises_no_warning():
+    assert find_warnings({"generator_loss": 2.0, "discriminator_loss": -3.0}) == []  # Wasserstein
 
 
 def test_metrics_raise_warnings_from_epoch_3_on_and_only_where_they_are_there():

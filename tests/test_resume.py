@@ -134,6 +134,20 @@ def test_two_and_two_epochs_equal_four(experiment, recipe, changes, slices, tmp_
         assert state["generator_optimizer 0"] == 4 * whole.steps_per_epoch  # every step was done, and none twice
 
 
+class Halve(keras.callbacks.Callback):
+    def on_epoch_end(self, epoch, logs=None):
+        rate = self.model.generator_optimizer.learning_rate
+        rate.assign(rate / 2)
+
+
+def test_what_a_callback_changes_is_kept_with_the_epoch(slices, tmp_path):
+    start = "brain", "baseline", slices["brain"]
+    expected = train(settings_of(*start, tmp_path / "whole", evaluate_every=1), Halve())
+    for epochs in (2, 4):
+        folder = train(settings_of(*start, tmp_path / "cut", epochs=epochs, evaluate_every=1), Halve())
+    assert_same_run(folder, expected)
+
+
 def test_a_run_with_other_settings_is_kept_and_the_difference_said(slices, tmp_path, capsys):
     folder = train(settings_of("brain", "baseline", slices["brain"], tmp_path, epochs=1))
     other = settings_of("brain", "baseline", slices["brain"], tmp_path, batch_size=3, beta_1=0.1)

@@ -8,7 +8,7 @@ import pytest
 from conftest import make_akoa_folder
 from gan_utils import DataError, data, read_json, write_json
 from gan_utils.gan import build_gan
-from gan_utils.networks import fixed_latents, generate_images
+from gan_utils.networks import build_pair, fixed_latents, generate_images
 from gan_utils.pair import save_state
 from gan_utils.run_folder import check_same_data, open_run, read_history, save_results, training, what_changed
 from gan_utils.settings import choose_settings
@@ -203,6 +203,24 @@ def test_history_of_one_epoch_is_still_a_table(tmp_path):
 def test_history_before_the_first_epoch_says_what_to_do(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"03_train\.ipynb"):
         read_history(tmp_path)
+
+
+def test_history_keeps_the_names_of_metrics(tmp_path):
+    (tmp_path / "history.csv").write_text("epoch,mean grey level,edge-density\n1,0.5,2\n")
+    history = read_history(tmp_path)
+    assert history.dtype.names == ("epoch", "mean grey level", "edge-density")
+    assert history["mean grey level"] == [0.5]
+
+
+def test_a_generator_that_takes_more_than_latents_is_refused_before_training(settings):
+    latents, labels = keras.Input((settings.latent_dim,)), keras.Input((1,))
+    both = keras.layers.Concatenate()([latents, labels])
+    generator = keras.Model([latents, labels], build_pair(settings)[0](keras.layers.Dense(settings.latent_dim)(both)))
+    with (
+        pytest.raises(ValueError, match="latents alone, and your generator takes more: train it by model.fit"),
+        training(settings, data.load(settings), build_gan(settings, generator=generator)),
+    ):
+        pass
 
 
 def test_a_changed_loss_is_named_beside_changed_settings():

@@ -128,6 +128,24 @@ def without_metadata(path):
         changed.writestr("notes.txt", "not a network")
 
 
+USES_A_LAYER_OF_ITS_OWN = """
+import sys, keras
+from gan_utils.networks import save_network
+@keras.saving.register_keras_serializable()
+class Wobble(keras.layers.Layer):
+    def call(self, values):
+        return 2 * values
+save_network(keras.Sequential([keras.Input((4,)), Wobble()]), sys.argv[1])
+"""
+
+
+def test_a_layer_that_is_not_defined_here_is_named(tmp_path):
+    path = tmp_path / "generator.keras"
+    subprocess.run([sys.executable, "-c", USES_A_LAYER_OF_ITS_OWN, str(path)], cwd=PROJECT_FOLDER, check=True)
+    with pytest.raises(DataError, match=r"generator\.keras cannot be opened.* Wobble is not defined here: put it into a"):
+        load_network(path)
+
+
 UNUSABLE = [
     (of_a_later_keras, "Keras 99.1.0 wrote it: pip install keras==99.1.0"),
     (without_metadata, "missing or broken"),
