@@ -152,6 +152,12 @@ ANATOMY = {
 }
 
 
+def labels(experiment, pixel_size=None):
+    """{name: label with unit} of all measurements of an experiment; `pixel_size` as for `measure_anatomy`."""
+    units = ("", " (mm)", " (mm²)") if pixel_size else ("", " (% of the width)", " (% of the image)")
+    return {name: one.label + units[one.power] for name, one in ANATOMY[experiment].items()}
+
+
 def measure_anatomy(images, experiment, pixel_size=None):
     """{name: float (images,)} of all measurements of an experiment; NaN where there is nothing to be measured.
 

@@ -128,8 +128,8 @@ class Evaluator:
     def tell_apart(self, images):
         """`two_sample_test` of as many images as there are held-out ones, learned from the rest: float, 0 or 1 each.
 
-        The network learns from the second half of the training subjects; `other_training_images`, of the first half, may
-        stand in for generated ones.
+        The network learns from the second half of the training subjects; `other_training_images`, of the first half,
+        may stand in for generated ones.
         """
         number = min(len(images) // 2, len(self.held_out_sample))
         if not number:

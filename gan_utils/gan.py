@@ -72,7 +72,8 @@ class GAN(NetworkPair):
             or the generator itself where ema_decay is 0.
 
     For a conditional GAN, train by `fit` alone on batches of (images, labels), and override `generator_input` and
-    `discriminator_input` in a subclass (notebook 5). What Keras does with the model (compile, save, load) is in `NetworkPair`.
+    `discriminator_input` in a subclass (notebook 5). What Keras does with the model (compile, save, load) is in
+    `NetworkPair`.
 
     Example:
         >>> model = GAN(build_knee_generator(64, 8), build_knee_discriminator(64, 8), "alternating", seed=1)
@@ -192,7 +193,8 @@ class GAN(NetworkPair):
         """R1 and R2 (Mescheder et al. 2018, arXiv 1801.04406): how steep the discriminator is at real and fake images.
 
         Lazy, as in Karras et al. 2020 (arXiv 1912.04958): computed in every penalty_interval-th training step only, and
-        multiplied by penalty_interval there. Its weight falls to a tenth over penalty_decay images, as generated images come nearer to real ones.
+        multiplied by penalty_interval there. Its weight falls to a tenth over penalty_decay images, as generated images
+        come nearer to real ones.
         """
         if not self.penalty_weight:
             return 0.0

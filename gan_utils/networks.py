@@ -72,7 +72,9 @@ def save_network(network, path):
     network.save(path)
     with zipfile.ZipFile(path) as saved:
         files = {name: saved.read(name) for name in saved.namelist()}
-    known = json.loads(files["config.json"], object_pairs_hook=lambda pairs: dict(p for p in pairs if p not in NEWER.items()))
+    known = json.loads(
+        files["config.json"], object_pairs_hook=lambda pairs: dict(p for p in pairs if p not in NEWER.items())
+    )
     with zipfile.ZipFile(path, "w") as rewritten:
         for name, content in {**files, "config.json": json.dumps(known)}.items():
             rewritten.writestr(name, content)
@@ -214,8 +216,8 @@ def without_chessboard(images):
 def build_dcgan_discriminator(image_size=64, filters=32, kernel_size=4, minibatch_std=True):
     """The mirror image of `build_dcgan_generator`, halved until 4 to 8 pixels a side are left.
 
-    No batch normalisation, unlike in the paper: it makes every feature of an image depend on the whole batch, and so its
-    gradient, which the penalties measure. (`minibatch_std` adds `MinibatchStandardDeviation`, which does so weakly.)
+    No batch normalisation, unlike in the paper: it makes every feature of an image depend on the whole batch, and so
+    its gradient, which the penalties measure. (`minibatch_std` adds `MinibatchStandardDeviation`, which does so weakly.)
     """
     images = keras.Input((image_size, image_size, 1), name="images")
     x = images

@@ -290,6 +290,7 @@ def plot_points(sets):
     figure, axis = plt.subplots(figsize=(5, 3.6), layout="constrained")
     for marker, (label, points) in zip("ox^", sets.items(), strict=False):
         axis.scatter(*points.T, s=9, marker=marker, alpha=0.5, label=label)
+    axis.set(xlabel="first direction", ylabel="second direction")
     figure.set_label(f"Clouds of points, one each for {', '.join(sets)} images")
     axis.legend()
     return figure
@@ -305,8 +306,9 @@ def plot_distributions(sets, labels):
         for style, (each, numbers) in zip(STYLES, values.items(), strict=False):
             share = np.full(len(numbers), 1 / max(len(numbers), 1))  # sets may be of different size
             axis.hist(numbers, bins, weights=share, histtype="step", linestyle=style, label=each)
-        axis.set_title(label, fontsize=8)
+        axis.set_title(textwrap.fill(label, 24), fontsize=8)
         axis.tick_params(labelsize=7, left=False, labelleft=False)
     axes.flat[0].legend(fontsize=7)
+    axes.flat[0].set_ylabel("share of images", fontsize=7)
     figure.set_label(f"Histograms of {', '.join(labels.values())}, for {', '.join(sets)} images")
     return figure

@@ -57,8 +57,8 @@ def training(settings, splits, model):
         raise ValueError(f"Your generator takes {model.latent_dim} latents, latent_dim is {settings.latent_dim}")
     if len(model.generator.inputs) > 1:
         raise ValueError(
-            "A run's callbacks make images from latents alone, and your generator takes more: train it by model.fit with "
-            "callbacks of your own."
+            "A run's callbacks make images from latents alone, and your generator takes more: train it by model.fit "
+            "with callbacks of your own."
         )
     if model.generator_optimizer.iterations.numpy():
         raise ValueError("This model has been trained already: build it anew, as the training cell does.")
@@ -272,4 +272,6 @@ def read_history(folder):
     if not path.exists():
         raise FileNotFoundError(f"No epoch of {folder.name} is finished yet. Run the training cell of 03_train.ipynb.")
     # Names as they are: genfromtxt would take blanks and hyphens out of them.
-    return np.atleast_1d(np.genfromtxt(path, delimiter=",", names=True, deletechars="", replace_space=" ", comments=None))
+    return np.atleast_1d(
+        np.genfromtxt(path, delimiter=",", names=True, deletechars="", replace_space=" ", comments=None)
+    )

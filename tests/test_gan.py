@@ -457,7 +457,9 @@ def by_keras(real_logits, fake_logits):
 def test_changed_tables_and_losses_of_keras_make_another_loss(monkeypatch):
     one = described(generator_loss=by_keras)
     assert described(generator_loss=by_keras) == one
-    monkeypatch.setattr("test_gan.cross_entropy", keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=0.3))
+    monkeypatch.setattr(
+        "test_gan.cross_entropy", keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=0.3)
+    )
     smooth = described(generator_loss=by_keras)
     monkeypatch.setitem(SMOOTH, "weight", 5.0)
     assert len({str(each) for each in (one, smooth, described(generator_loss=by_keras))}) == 3
@@ -539,7 +541,7 @@ def test_images_of_another_range_are_refused_with_the_fix(wrap):
         fit(gan, wrap((images + 1) * 127.5))
     with pytest.raises(ValueError, match=r"Images span .*, expected -1 .* multiply by 2 and subtract 1"):
         fit(gan, wrap((images + 1) / 2))
-    with pytest.raises(ValueError, match="Images span .*: clip them"):
+    with pytest.raises(ValueError, match=r"Images span .*: clip them"):
         fit(gan, wrap(4 * images))
     fit(gan, wrap(images), steps_per_epoch=2 if isinstance(wrap(images), GeneratorType) else None)
     assert gan.generator_optimizer.iterations == (1 if isinstance(wrap(images), np.ndarray | tf.Tensor) else 2)

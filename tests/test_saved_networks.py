@@ -142,7 +142,9 @@ save_network(keras.Sequential([keras.Input((4,)), Wobble()]), sys.argv[1])
 def test_a_layer_that_is_not_defined_here_is_named(tmp_path):
     path = tmp_path / "generator.keras"
     subprocess.run([sys.executable, "-c", USES_A_LAYER_OF_ITS_OWN, str(path)], cwd=PROJECT_FOLDER, check=True)
-    with pytest.raises(DataError, match=r"generator\.keras cannot be opened.* Wobble is not defined here: put it into a"):
+    with pytest.raises(
+        DataError, match=r"generator\.keras cannot be opened.* Wobble is not defined here: put it into a"
+    ):
         load_network(path)
 
 
