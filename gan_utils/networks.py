@@ -217,7 +217,7 @@ def build_dcgan_discriminator(image_size=64, filters=32, kernel_size=4, minibatc
     """The mirror image of `build_dcgan_generator`, halved until 4 to 8 pixels a side are left.
 
     No batch normalisation, unlike in the paper: it makes every feature of an image depend on the whole batch, and so
-    its gradient, which the penalties measure. (`minibatch_std` adds `MinibatchStandardDeviation`, which does so weakly.)
+    its gradient, which the penalties measure. (`MinibatchStandardDeviation`, by `minibatch_std`, does so weakly.)
     """
     images = keras.Input((image_size, image_size, 1), name="images")
     x = images
