@@ -139,8 +139,11 @@ class Evaluator:
         return two_sample_test(known[: len(training)], training, new, self.held_out_sample[:number], self.seed)
 
     def other_training_images(self):
-        """The training images from which `tell_apart` does not learn, in random order: they are sorted by subject."""
-        return sample_images(self.training[: len(self.training) // 2], len(self.training), self.seed)
+        """The training images that `tell_apart` leaves alone, in the order of subjects.
+
+        So the network is asked about other subjects than it has learned from, and cannot know them again.
+        """
+        return self.training[: len(self.training) // 2]
 
     def preferred_training_images(self, images):
         """For each training image, the share of `images` that the discriminator finds less real: float (images,).

@@ -43,7 +43,7 @@ NOTICED = {
         "frechet_ratio": {"blurred": 1.5, "specks": 2, "doubled": 1.3},
         "kernel_distance": {"blurred": 2, "specks": 2, "doubled": 2},
         "random_frechet_distance": {"specks": 1.5, "half alike": 1.2},
-        "density": {"specks": 0.1, "two halves": 0.8},
+        "density": {"specks": 0.1, "two halves": 0.9},
         "coverage": {"blurred": 0.5, "specks": 0.2, "doubled": 0.7},
         "bone_area": {"specks": 2, "doubled": 2},
         "bones": {"specks": 1.5},
@@ -100,7 +100,7 @@ def test_the_two_sample_test_notices_faults_and_nothing_else(fault):
     if fault == "two halves":
         images = np.concatenate([images[:, :32], images[::-1, 32:]], axis=1)
     accuracy = np.mean(evaluator.tell_apart(images))
-    assert accuracy < 0.65 if fault == "no fault" else accuracy > 0.8
+    assert 0.35 < accuracy < 0.65 if fault == "no fault" else accuracy > 0.7
 
 
 def test_copies_escape_all_but_the_nearest_neighbour():
