@@ -88,8 +88,11 @@ class Growth:
         """The first image of the epoch that is nearest to so many images seen, uint8; white where the run had ended."""
         epoch = 1 + int(np.abs(np.log(self.images / images)).argmin())
         (image,) = first_images(epoch_image_path(self.folder, epoch), 1)
-        has_ended = images > 1.05 * self.images[-1]
-        return np.full_like(image, 255) if has_ended else image
+        return np.full_like(image, 255) if self.has_ended(images) else image
+
+    def has_ended(self, images):
+        """Whether the run never saw so many images."""
+        return images > 1.05 * self.images[-1]
 
 
 def first_images(grid, number):
@@ -117,7 +120,8 @@ def draw_experiment(figure, growths):
     for strip, growth in zip(strips, growths, strict=True):
         pictures = [growth.picture(images) for images in stages]
         strip.imshow(np.concatenate(pictures, axis=1), cmap="gray", interpolation="antialiased", **BYTE_RANGE)
-        counts = ", ".join(f"{float(f'{images:.2g}'):,.0f}" for images in stages)
+        seen = [images for images in stages if not growth.has_ended(images)]
+        counts = ", ".join(f"{float(f'{images:.2g}'):,.0f}" for images in seen)
         strip.set_title(f"{growth.recipe}, after about {counts} images", fontsize=8)
         strip.axis("off")
         there, number = np.isfinite(growth.distance), RECIPES.index(growth.recipe)
