@@ -142,9 +142,7 @@ def test_each_slider_changes_what_it_is_called(notebook):
 
 def measure(notebook, latents):
     """The notebook's own cell of measurements, on images of these latents."""
-    (source,) = (
-        cell.source for cell in nbformat.read(FIRST_LOOK, as_version=4).cells if "measured = {" in cell.source
-    )
+    (source,) = (cell.source for cell in nbformat.read(FIRST_LOOK, as_version=4).cells if "measured = {" in cell.source)
     variables = {**notebook, "generated": generate_images(notebook["generator"], latents)}
     exec(source, variables)
     return variables["measured"]
@@ -160,7 +158,9 @@ def test_words_quote_the_two_sample_test_of_the_run():
     results = read_json(SHOWCASE / "results.json")
     text = "".join(cell.source for cell in nbformat.read(FIRST_LOOK, as_version=4).cells)
     right, of_real = (100 * results[f"two_sample_accuracy{kind}"] for kind in ("", "_real"))
-    assert f"right for {right:.0f} % of 512 images, where real ones stood in for generated ones for {of_real:.0f} %" in text
+    assert (
+        f"right for {right:.0f} % of 512 images, where real ones stood in for generated ones for {of_real:.0f}" in text
+    )
 
 
 def test_lines_of_code_fit_into_a_cell():
