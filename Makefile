@@ -86,7 +86,7 @@ ablation: $(INSTALLED)
 
 # A quick run of each experiment on digital phantoms, in which notebook 5 trains the improved recipe, and then all that
 # notebook 4 has to say of that one. The pictures of all four are then committed, and the notebooks as run with the
-# brains' baseline; notebook 0 ships with the generator of the brains' improved recipe.
+# brains' baseline. Notebook 0 ships with the generator of a long run, notebooks/first_look.
 notebooks: $(INSTALLED)
 	@for run in "brain baseline --start-over" "brain improved" "knee baseline --start-over" "knee improved"; do \
 		set -- $$run; \
@@ -94,7 +94,7 @@ notebooks: $(INSTALLED)
 		$(RUN_PYTHON) -m scripts.run_notebooks $$3 && \
 		$(RUN_PYTHON) -m scripts.publish_run $$1-$$2-quick || exit 1; \
 	done
-	@$(RUN_PYTHON) -m scripts.publish_first_look brain-improved-quick
+	@$(RUN_PYTHON) -m scripts.publish_first_look
 
 # Side by side with TensorFlow's tutorial, PyTorch and others: half an hour on two cores. BENCH names single ones.
 bench: $(INSTALLED)

@@ -1,6 +1,6 @@
-"""Refresh what notebook 0 ships with, notebooks/first_look, and its outputs, from a run on brain phantoms.
+"""Refresh the outputs of notebook 0, and, where a run on brain phantoms is named, what it ships with.
 
-python -m scripts.publish_first_look brain-improved-quick        (`make notebooks` makes the run first)
+python -m scripts.publish_first_look [brain-improved-full-phantoms]
 """
 
 import itertools
@@ -9,9 +9,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-if __name__ == "__main__" and (len(sys.argv) != 2 or "--help".startswith(sys.argv[1])):
+if __name__ == "__main__" and (len(sys.argv) > 2 or "--help".startswith(sys.argv[-1])):
     print(__doc__)  # before TensorFlow is imported, so that it comes at once
-    sys.exit(len(sys.argv) != 2)
+    sys.exit(len(sys.argv) > 2)
 
 import imageio.v3 as imageio
 import nbformat
@@ -24,10 +24,17 @@ from scripts.run_notebooks import run_notebook
 
 NOTEBOOK = PROJECT_FOLDER / "notebooks" / "00_first_look.ipynb"
 FOLDER = NOTEBOOK.with_name("first_look")
-SUBJECTS = LEVELS = 8  # rows and columns of the sheet
+SUBJECTS, LEVELS = 4, 8  # rows and columns of the sheet
 
 
-def main(name):
+def main(name=None):
+    if name:
+        ship(name)
+    nbformat.write(executed(NOTEBOOK), NOTEBOOK)
+
+
+def ship(name):
+    """Put the generator of a run, its record and phantoms that it never saw into notebooks/first_look."""
     run_folder = PROJECT_FOLDER / "epoch_images" / name
     notes = read_json(run_folder / "run.json")
     if not notes["data"]["simulated"]:
@@ -36,7 +43,6 @@ def main(name):
     for file in ("generator.keras", "run.json"):
         shutil.copy2(run_folder / file, FOLDER)
     imageio.imwrite(FOLDER / "phantoms.png", phantom_sheet(*held_out(notes)))
-    nbformat.write(executed(NOTEBOOK), NOTEBOOK)
 
 
 def held_out(notes):
@@ -66,4 +72,4 @@ def executed(path):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

