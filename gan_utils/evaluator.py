@@ -179,7 +179,8 @@ class Evaluator:
         """
         names = [name for name in self.names() if METRICS[name].for_subjects]
         found = {"subject": np.unique(subjects)}
-        one = copy.copy(self)
+        one, nearest = copy.copy(self), self.nearest(generated)  # to training images, the same for every subject
+        one.nearest = lambda images: nearest if images is generated else self.nearest(images)
         for subject in found["subject"]:
             one.hold_out(self.held_out[subjects == subject])
             values = one(generated, names)

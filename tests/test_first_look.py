@@ -52,7 +52,7 @@ def test_what_ships_is_there_and_light():
     sizes = {path.name: path.stat().st_size for path in FOLDER.iterdir() if path.is_file()}
     assert sizes.keys() == {"generator.keras", "phantoms.png", "run.json", "README.md"}
     assert max(sizes.values()) < 4e6
-    assert FIRST_LOOK.stat().st_size < 600_000
+    assert FIRST_LOOK.stat().st_size < 400_000
 
 
 def test_generator_is_of_the_run_on_show_on_phantoms_alone():
