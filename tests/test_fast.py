@@ -11,7 +11,14 @@ import pytest
 import tensorflow as tf
 
 from gan_utils import fast
-from gan_utils.fast import byte_dropout, choose_computing, processor_has_bfloat16, speed_up, usable_cores
+from gan_utils.fast import (
+    byte_dropout,
+    choose_computing,
+    fused_batch_normalization,
+    processor_has_bfloat16,
+    speed_up,
+    usable_cores,
+)
 from gan_utils.gan import GAN, build_gan
 from gan_utils.networks import (
     build_brain_discriminator,
@@ -252,6 +259,62 @@ def test_dropout_that_bytes_cannot_do_is_left_to_keras(options, expected):
         )
     )
     assert expected(np.array(discriminator(tf.ones((4, 8, 8, 16)), training=True)) > 0)
+
+
+@pytest.mark.parametrize("shape", [(7, 5, 6, 3), (7, 11)], ids=["feature maps", "vectors"])
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+def test_fused_batch_normalization_is_that_of_keras(shape, policy):
+    """Outputs, averages and gradients of two training steps, and what is made of the averages."""
+    rng = np.random.default_rng(0)
+    batches = [tf.constant(rng.normal(2, 3, shape), tf.float32) for _ in range(2)]
+    towards = tf.constant(rng.standard_normal(shape), tf.float32)
+    results = []
+    for fused in (False, True):
+        layer = keras.layers.BatchNormalization(dtype=policy)
+        layer.build(shape)
+        layer.set_weights([rng.uniform(0.5, 2, shape[-1:]) for _ in range(4)] if not results else results[0][0])
+        results.append([layer.get_weights()])
+        compute = partial(fused_batch_normalization, layer) if fused else layer
+        for batch in batches:
+            with tf.GradientTape() as tape:
+                tape.watch(batch)
+                outputs = compute(tf.cast(batch, layer.compute_dtype), training=True)
+                loss = tf.reduce_sum(tf.cast(outputs, tf.float32) * towards)
+            assert outputs.dtype == layer.compute_dtype
+            results[-1] += [outputs, *tape.gradient(loss, [batch, *layer.trainable_variables])]
+        results[-1] += [*layer.get_weights(), compute(tf.cast(batch, layer.compute_dtype), training=False)]
+    assert np.abs(results[0][0][2] - results[0][-3]).max() > 0.01  # the averages moved
+    for one, other in zip(results[0][1:], results[1][1:], strict=True):
+        one, other = (np.array(each).astype(np.float32) for each in (one, other))
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4 if policy == "float32" else 0.1)
+
+
+def test_batch_normalization_is_fused_in_generators_only(images, monkeypatch):
+    called = []
+    monkeypatch.setattr(
+        fast,
+        "fused_batch_normalization",
+        lambda layer, *args, **options: called.append(layer.name) or fused_batch_normalization(layer, *args, **options),
+    )
+    gan = make_gan("simultaneous")
+    own = keras.Sequential([keras.Input((32, 32, 1)), keras.layers.BatchNormalization(), gan.discriminator])
+    gan = GAN(gan.generator, own, "simultaneous", seed=1)
+    gan.compile("adam", "adam", run_eagerly=True)
+    fit(speed_up(gan), images)
+    assert set(called) == {layer.name for layer in normalizations(gan.generator)}
+    assert len(normalizations(gan.generator)) == 3
+    assert len(normalizations(own)) == 1
+
+
+def normalizations(network):
+    return [layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization)]
+
+
+@pytest.mark.parametrize("options", [{"axis": 1}, {"scale": False}, {"center": False}, {"synchronized": True}], ids=str)
+def test_batch_normalization_of_another_kind_is_left_to_keras(options):
+    layer = keras.layers.BatchNormalization(**options)
+    layer.build((None, 4, 4, 3))
+    assert not fast.normalises_channels(layer)
 
 
 LOAD = """
