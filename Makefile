@@ -95,6 +95,7 @@ notebooks: $(INSTALLED)
 		$(RUN_PYTHON) -m scripts.publish_run $$1-$$2-quick || exit 1; \
 	done
 	@$(RUN_PYTHON) -m scripts.publish_first_look
+	@$(RUN_PYTHON) -m scripts.result_tables
 
 # Side by side with TensorFlow's tutorial, PyTorch and others: half an hour on two cores. BENCH names single ones.
 bench: $(INSTALLED)

@@ -18,6 +18,7 @@ from gan_utils.data import DATASETS
 from gan_utils.metrics import METRICS, PUBLISHED_SSIM
 from gan_utils.settings import RECIPES
 from scripts.publish_long_runs import FILES, OF_DATA, OF_PHANTOMS
+from scripts.result_tables import PAGES_WITH_TABLES, filled
 
 SHOWCASE = PROJECT_FOLDER / "epoch_images" / "showcase"
 NAMES = ["01_explore_data", "02_define_models", "03_train", "04_evaluate", "05_improve_the_gan"]
@@ -150,6 +151,13 @@ def test_long_runs_in_the_showcase_show_no_scan(run):
     assert shown == {*FILES, "model_progress.gif", "run.json"} | phantoms
     assert notes["data"].keys() == set(OF_DATA)
     assert (notes["settings"]["data"], notes["settings"]["output"]) == (None, "epoch_images")
+
+
+@pytest.mark.parametrize("page", PAGES_WITH_TABLES, ids=lambda page: str(page.relative_to(PROJECT_FOLDER)))
+def test_tables_say_what_the_runs_in_the_showcase_gave(page):
+    text = page.read_text(encoding="utf-8")
+    assert filled(text) == text
+    assert filled(text.replace("| 0.98 |", "| 0.12 |", 1)) == text, "a wrong number is not seen"
 
 
 @pytest.mark.parametrize("experiment", DATASETS)
