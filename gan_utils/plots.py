@@ -22,7 +22,7 @@ from gan_utils.metrics import LOSSES, METRICS, watched
 UNIT_RANGE, BYTE_RANGE = {"vmin": -1, "vmax": 1}, {"vmin": 0, "vmax": 255}  # fixed: pictures can be compared
 GRID_COLUMNS, GRID_GAP = 4, 2  # images in a row, grey pixels between them
 PICTURE_WIDTH = 520  # pixels, of GIFs and in notebooks; larger frames only make a heavier file
-GIF_GREY_LEVELS = 32
+GIF_GREY_LEVELS, GIF_LABEL = 32, 16  # the height of a label above, in pixels
 RATIO_RANGE = 1 / 8, 8  # of graphs; what is outside is drawn at the edge
 
 # Blue, vermilion, green and purple of Okabe and Ito: colour-blind readers can tell them apart, and each stands out from
@@ -68,8 +68,8 @@ def save_progress_gif(folder, epochs):
     frames = []
     for epoch in epochs:
         picture = gif_frame(imageio.imread(epoch_image_path(folder, epoch)))
-        frame = Image.new("L", (picture.shape[1], picture.shape[0] + 16))
-        frame.paste(Image.fromarray(picture), (0, 16))
+        frame = Image.new("L", (picture.shape[1], picture.shape[0] + GIF_LABEL))
+        frame.paste(Image.fromarray(picture), (0, GIF_LABEL))
         label = f"epoch {epoch}" + (f", {epoch * images:,.0f} images seen" if images else "")
         ImageDraw.Draw(frame).text((4, 2), label, fill=255)
         frames.append(np.asarray(frame))

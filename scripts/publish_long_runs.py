@@ -4,7 +4,8 @@
 
 Each was trained by `make train` and evaluated by `make run ONLY=4`. Runs on real scans are welcome here: no picture
 that shows one is taken along. The figures are the strip of the front page, and "what an hour buys", which has baseline
-and improved recipe on one axis, of all long runs that are here.
+and improved recipe on one axis, of all long runs in the showcase. Brains on phantoms stand beside those on real slices:
+rename their folder to brain-baseline-full-phantoms first.
 """
 
 import sys
@@ -21,7 +22,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 from gan_utils import PROJECT_FOLDER, read_json, write_json
 from gan_utils.data import DATASETS
 from gan_utils.metrics import BEST, METRICS
-from gan_utils.plots import BYTE_RANGE, GRID_COLUMNS, GRID_GAP, STYLES, epoch_image_path, save_progress_gif, saved
+from gan_utils.plots import BYTE_RANGE, GIF_LABEL, GRID_COLUMNS, GRID_GAP, STYLES, save_progress_gif, saved
 from gan_utils.run_folder import read_history
 from gan_utils.settings import RECIPES
 from scripts.publish_run import copy_afresh
@@ -30,6 +31,7 @@ FILES = ("example_output.png", "SSIM.txt", "history.csv", "results.json")  # non
 OF_PHANTOMS = "real_batch.png"  # is taken along where it shows digital phantoms
 OF_DATA = ("simulated", "slices", "people")  # of run.json; the rest says where scans lie, and whose they are
 FRAMES = 16  # of a GIF
+DATA = ("", "-phantoms")  # endings of runs
 STAGES = 5  # pictures of each run in the figure
 FRONT = {  # title: (recipe, picture of its run)
     "to learn from": ("baseline", OF_PHANTOMS),
@@ -48,12 +50,9 @@ def main(names):
     for name in names:
         publish(runs / name, showcase / name)
         print(f"{(showcase / name).relative_to(PROJECT_FOLDER)} now shows {name}")
-    folders = {each: [runs / f"{each}-{recipe}-full" for recipe in RECIPES] for each in DATASETS}
-    pairs = {
-        each: [Growth(folder) for folder in pair if (folder / "results.json").exists()]
-        for each, pair in folders.items()
-    }
-    saved(plot_growth({each: pair for each, pair in pairs.items() if pair}), showcase / "growth.png")
+    folders = [[showcase / f"{each}-{recipe}-full{on}" for recipe in RECIPES] for each in DATASETS for on in DATA]
+    pairs = [[Growth(folder) for folder in pair if folder.exists()] for pair in folders]
+    saved(plot_growth([pair for pair in pairs if pair]), showcase / "growth.png")
     saved(plot_front(showcase), showcase / "front.png")
 
 
@@ -77,18 +76,22 @@ class Growth:
     """What a run looked like, and how it scored, over the training images that it had seen (`images`) by each epoch."""
 
     def __init__(self, folder):
-        self.folder, self.history = folder, read_history(folder)
-        notes = read_json(folder / "run.json")
-        self.recipe, self.image_size = notes["settings"]["recipe"], notes["settings"]["image_size"]
-        self.images = self.history["epoch"] * notes["images_seen"] / notes["epochs_done"]
-        self.hours = self.history["processor_seconds"] / 3600
-        self.distance, self.real = self.history[BEST], np.nanmean(self.history[f"{BEST}_real"])
+        notes, history = read_json(folder / "run.json"), read_history(folder)
+        self.recipe = notes["settings"]["recipe"]
+        data = "digital phantoms" if notes["data"]["simulated"] else "real slices"
+        size = notes["settings"]["image_size"]
+        self.title = f"{notes['settings']['experiment']}s, {size}x{size}, {data}"
+        each = notes["images_seen"] / notes["epochs_done"]
+        self.images, self.hours = history["epoch"] * each, history["processor_seconds"] / 3600
+        self.distance, self.real = history[BEST], np.nanmean(history[f"{BEST}_real"])
+        _, *self.frames = imageio.imread(folder / "model_progress.gif", mode="L")
+        self.frame_images = each * np.array(spread(int(history["epoch"][-1]), FRAMES))
 
     def picture(self, images):
-        """The first image of the epoch that is nearest to so many images seen, uint8; white where the run had ended."""
-        epoch = 1 + int(np.abs(np.log(self.images / images)).argmin())
-        (image,) = first_images(epoch_image_path(self.folder, epoch), 1)
-        return np.full_like(image, 255) if self.has_ended(images) else image
+        """The first image of the frame that is nearest to so many images seen, uint8; white where the run had ended."""
+        frame = self.frames[int(np.abs(np.log(self.frame_images / images)).argmin())][GIF_LABEL:]
+        size = (frame.shape[1] - (GRID_COLUMNS - 1) * GRID_GAP) // GRID_COLUMNS
+        return np.full((size, size), 255, np.uint8) if self.has_ended(images) else frame[:size, :size]
 
     def has_ended(self, images):
         """Whether the run never saw so many images."""
@@ -103,13 +106,12 @@ def first_images(grid, number):
 
 
 def plot_growth(pairs):
-    """A figure of {experiment: [Growth of each recipe]}: pictures and distance over images, distance over hours."""
+    """A figure with a column for each list of `Growth`: pictures and distance over images, distance over hours."""
     figure = plt.figure(figsize=(5 * len(pairs), 7), layout="constrained")
     columns = figure.subfigures(1, len(pairs), squeeze=False)[0]
-    for column, (experiment, growths) in zip(columns, pairs.items(), strict=True):
+    for column, growths in zip(columns, pairs, strict=True):
         draw_experiment(column, growths)
-        size = growths[0].image_size
-        column.suptitle(f"{DATASETS[experiment].title}, {size}x{size}", fontsize=10)
+        column.suptitle(growths[0].title, fontsize=10)
     return figure
 
 

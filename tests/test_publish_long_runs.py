@@ -3,6 +3,7 @@
 import json
 
 import imageio.v3 as imageio
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
@@ -10,7 +11,8 @@ from gan_utils.metrics import BEST
 from scripts import publish_long_runs
 from scripts.publish_long_runs import FRAMES, FRONT, Growth, plot_front, plot_growth, spread
 
-EPOCHS, IMAGES = 8, 400
+pytestmark = pytest.mark.usefixtures("close_figures")
+EPOCHS, IMAGES, STEP = 8, 400, 16  # STEP between grey levels, more than a GIF rounds off
 
 
 def make_run(folder, experiment="brain", recipe="baseline", epochs=EPOCHS):
@@ -18,7 +20,7 @@ def make_run(folder, experiment="brain", recipe="baseline", epochs=EPOCHS):
     folder.mkdir(parents=True)
     data = {"folder": "elsewhere", "simulated": False, "held_out": {"test": [441]}}
     data |= {"slices": {"train": 9}, "people": {"train": 3}}
-    settings = {"recipe": recipe, "image_size": 8, "data": "elsewhere", "output": "elsewhere"}
+    settings = {"experiment": experiment, "recipe": recipe, "image_size": 8, "data": "elsewhere", "output": "elsewhere"}
     notes = {"data": data, "settings": settings, "images_seen": IMAGES * epochs, "epochs_done": epochs}
     (folder / "run.json").write_text(json.dumps(notes))
     rows = [f"{epoch},{100 / epoch},20,{60 * epoch}" for epoch in range(1, epochs + 1)]
@@ -28,7 +30,7 @@ def make_run(folder, experiment="brain", recipe="baseline", epochs=EPOCHS):
     for file in ("real_batch.png", "example_output.png"):
         imageio.imwrite(folder / file, np.full((38, 38), 99, np.uint8))
     for epoch in range(1, epochs + 1):
-        imageio.imwrite(folder / f"image_at_epoch_{epoch:04d}.png", np.full((38, 38), epoch, np.uint8))
+        imageio.imwrite(folder / f"image_at_epoch_{epoch:04d}.png", np.full((38, 38), min(epoch * STEP, 255), np.uint8))
     return folder
 
 
@@ -67,20 +69,37 @@ def test_frames_are_denser_at_first():
 
 
 def test_pictures_are_of_the_epoch_that_had_seen_as_many_images(project):
-    growth = Growth(project / "epoch_images" / "brain-baseline-full")
+    growth = shown(project / "epoch_images" / "brain-baseline-full")
     assert growth.images.tolist() == [IMAGES * epoch for epoch in range(1, EPOCHS + 1)]
-    assert growth.picture(3 * IMAGES + 10).tolist() == [[3] * 8] * 8
+    np.testing.assert_allclose(growth.picture(3 * IMAGES + 10), np.full((8, 8), 3 * STEP), atol=5)
     assert (growth.picture(2 * EPOCHS * IMAGES) == 255).all()  # it had ended
+
+
+def shown(run):
+    """`Growth` of a run in the showcase."""
+    publish_long_runs.main([run.name])
+    return Growth(run.parent / "showcase" / run.name)
 
 
 def test_both_recipes_are_on_one_axis_over_images_and_over_hours(project):
     runs = project / "epoch_images"
     longer = make_run(runs / "brain-improved-full", recipe="improved", epochs=2 * EPOCHS)
-    figure = plot_growth({"brain": [Growth(runs / "brain-baseline-full"), Growth(longer)]})
+    figure = plot_growth([[shown(runs / "brain-baseline-full"), shown(longer)]])
     by_images, by_hours = [axis for axis in figure.get_axes() if axis.get_xlabel()]
     assert [line.get_label() for line in by_images.lines] == ["baseline", "improved", "real images"]
     assert by_images.lines[1].get_xdata()[-1] == 2 * EPOCHS * IMAGES
     assert by_hours.lines[0].get_xdata()[-1] == pytest.approx(EPOCHS / 60)
+
+
+def test_runs_on_phantoms_stand_in_a_column_of_their_own(project, monkeypatch):
+    columns = []
+    monkeypatch.setattr(
+        publish_long_runs, "plot_growth", lambda pairs: columns.append(pairs) or plt.figure(figsize=(1, 1))
+    )
+    for name in ("brain-improved-full-phantoms", "knee-baseline-full"):
+        shown(make_run(project / "epoch_images" / name, name.split("-")[0]))
+    shown(project / "epoch_images" / "brain-baseline-full")
+    assert [len(pair) for pair in columns[-1]] == [1, 1, 1]  # OASIS, phantoms, knees
 
 
 def test_the_front_page_shows_phantoms_and_no_scan(project):
