@@ -107,7 +107,7 @@ def frechet_distance(first, second):
 
 
 def kernel_distance(first, second):
-    """Squared maximum mean discrepancy of two sets of features, by a cubic kernel; about 0 for equal sets.
+    """Squared maximum mean discrepancy of two sets of features, by a cubic kernel; about 0 for equal distributions.
 
     Binkowski et al. 2018, arXiv 1801.01401. Its mean does not depend on how many images there are; it may be negative.
     """
