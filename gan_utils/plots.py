@@ -22,7 +22,7 @@ from gan_utils.metrics import LOSSES, METRICS, watched
 UNIT_RANGE, BYTE_RANGE = {"vmin": -1, "vmax": 1}, {"vmin": 0, "vmax": 255}  # fixed: pictures can be compared
 GRID_COLUMNS, GRID_GAP = 4, 2  # images in a row, grey pixels between them
 PICTURE_WIDTH = 520  # pixels, of GIFs and in notebooks; larger frames only make a heavier file
-GIF_GREY_LEVELS, GIF_LABEL = 32, 16  # the height of a label above, in pixels
+GIF_GREY_LEVELS, GIF_LABEL = 16, 16  # the height of a label above, in pixels
 RATIO_RANGE = 1 / 8, 8  # of graphs; what is outside is drawn at the edge
 
 # Blue, vermilion, green and purple of Okabe and Ito: colour-blind readers can tell them apart, and each stands out from
@@ -85,7 +85,7 @@ def save_gif(path, frames, milliseconds):
 
 
 def gif_frame(picture):
-    """A picture, uint8 (height, width), at most PICTURE_WIDTH wide, half as heavy with fewer grey levels."""
+    """A picture, uint8 (height, width), at most PICTURE_WIDTH wide, a third as heavy with fewer grey levels."""
     if picture.shape[1] > PICTURE_WIDTH:
         size = PICTURE_WIDTH, round(picture.shape[0] * PICTURE_WIDTH / picture.shape[1])
         picture = np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS))

@@ -28,13 +28,14 @@ from gan_utils.settings import RECIPES
 from scripts.publish_run import copy_afresh
 
 FILES = ("example_output.png", "SSIM.txt", "history.csv", "results.json")  # none of them shows a scan
-OF_PHANTOMS = "real_batch.png"  # is taken along where it shows digital phantoms
+OF_PHANTOMS = "real_batch.png"  # is taken along where it shows digital phantoms, and once for both recipes
 OF_DATA = ("simulated", "slices", "people")  # of run.json; the rest says where scans lie, and whose they are
 FRAMES = 16  # of a GIF
 DATA = ("", "-phantoms")  # endings of runs
 STAGES = 5  # pictures of each run in the figure
+FRONT_DATA = "baseline", OF_PHANTOMS
 FRONT = {  # title: (recipe, picture of its run)
-    "to learn from": ("baseline", OF_PHANTOMS),
+    "to learn from": FRONT_DATA,
     "published recipe": ("baseline", "example_output.png"),
     "improved recipe": ("improved", "example_output.png"),
 }
@@ -60,7 +61,8 @@ def publish(run, showcase):
     """Put what may be shown of a run into the showcase, in place of what was there."""
     notes = read_json(run / "run.json")
     gif = save_progress_gif(run, spread(int(read_history(run)["epoch"][-1]), FRAMES))
-    files = [*FILES, OF_PHANTOMS] if notes["data"]["simulated"] else FILES
+    first = notes["data"]["simulated"] and notes["settings"]["recipe"] == FRONT_DATA[0]
+    files = [*FILES, OF_PHANTOMS] if first else FILES
     copy_afresh([gif, *(run / file for file in files)], showcase)
     notes["data"] = {name: notes["data"][name] for name in OF_DATA}
     notes["settings"] |= {"data": None, "output": "epoch_images"}
