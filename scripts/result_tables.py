@@ -67,6 +67,7 @@ ROWS = {  # label: results of a run -> what to write for generated and for real 
     "Fréchet distance of trained features, over that of real images": metric("frechet_ratio", 2),
     "Fréchet distance, random features": metric("random_frechet_distance", 1),
     "accuracy of the two-sample test": metric("two_sample_accuracy", 2),
+    "distance of symmetry": anatomy({"symmetry": 2}),
     "distance of symmetry; of cartilage, mm": anatomy({"symmetry": 2, "cartilage_length": 0}),
     "distance of brain area; of bone area, mm²": anatomy({"brain_area": 0, "bone_area": 0}),
     "SSIM, as published (maximum; mean)": ssim,
