@@ -231,9 +231,11 @@ def byte_dropout(layer, inputs, training=False):
 
 
 def normalises_channels(layer):
-    """Whether a built batch normalisation is of the usual kind, on one device."""
-    last = layer.axis in (-1, layer.input_spec.ndim - 1)
-    return last and layer.input_spec.ndim in (2, 4) and layer.scale and layer.center and not layer.synchronized
+    """Whether a built batch normalisation is of the usual kind, with weights in float32, on one device."""
+    dimensions = layer.input_spec.ndim
+    usual = dimensions in (2, 4) and layer.axis in (-1, dimensions - 1) and layer.scale and layer.center
+    unusual = layer.synchronized or getattr(layer, "renorm", False)  # Keras 3.8 has no renorm
+    return usual and not unusual and layer.variable_dtype == "float32"
 
 
 def fused_batch_normalization(layer, inputs, training=False, mask=None):

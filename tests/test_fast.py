@@ -1,5 +1,6 @@
 """How it is computed: what is chosen from the device, and faster kernels that change nothing but the time."""
 
+import inspect
 import subprocess
 import sys
 from functools import partial
@@ -310,7 +311,12 @@ def normalizations(network):
     return [layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization)]
 
 
-@pytest.mark.parametrize("options", [{"axis": 1}, {"scale": False}, {"center": False}, {"synchronized": True}], ids=str)
+OTHER_KINDS = [{"axis": 1}, {"scale": False}, {"center": False}, {"synchronized": True}, {"dtype": "float64"}]
+if "renorm" in inspect.signature(keras.layers.BatchNormalization).parameters:
+    OTHER_KINDS.append({"renorm": True})
+
+
+@pytest.mark.parametrize("options", OTHER_KINDS, ids=str)
 def test_batch_normalization_of_another_kind_is_left_to_keras(options):
     layer = keras.layers.BatchNormalization(**options)
     layer.build((None, 4, 4, 3))
