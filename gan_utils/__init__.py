@@ -1,4 +1,4 @@
-"""The helpers behind the notebooks, one idea a module: each imports only those listed before it.
+"""The helpers behind the notebooks, one idea per module: each imports only those listed before it.
 
 slices      PNG files: what their names say, and what they must be
 data        `DATASETS`, and slices from disk to training batches

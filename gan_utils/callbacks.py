@@ -113,7 +113,7 @@ class WriteTable(keras.callbacks.Callback):
 
 
 class WriteHistory(WriteTable):
-    """Writes a row an epoch to history.csv: epoch (from 1), both mean losses, metrics, seconds so far.
+    """Writes a row per epoch to history.csv: epoch (from 1), both mean losses, metrics, seconds so far.
 
     Seconds are of all cores' work, which does not depend on what else the machine does, and of the clock.
     """
@@ -153,9 +153,9 @@ class KeepBest(keras.callbacks.Callback):
 
 
 class WriteStepLosses(WriteTable):
-    """Writes a row a training step to step_losses.csv: step (from 1), generator_loss, discriminator_loss.
+    """Writes a row per training step to step_losses.csv: step (from 1), generator_loss, discriminator_loss.
 
-    Where TensorFlow does several steps a call (steps_per_execution), it is a row a call, with its last step's losses.
+    Where TensorFlow does several steps per call (steps_per_execution), each call has one row: its last step's losses.
     """
 
     def __init__(self, folder):
@@ -213,7 +213,7 @@ class KeepEveryEpoch(keras.callbacks.Callback):
     """Keeps, to find faults, one file an epoch in each of three folders.
 
     TrainImages/ has sixteen random training images, Intermediate/ sixteen generated ones, both sampled anew each epoch;
-    Models/ has both networks, for `networks.load_network`. At 256x256 the brains' take about 110 MB an epoch.
+    Models/ has both networks, for `networks.load_network`. At 256x256 the brains' take about 110 MB per epoch.
     """
 
     def __init__(self, folder, training_images, settings):

@@ -174,7 +174,7 @@ class Evaluator:
             subjects: int (held-out images,), the number of the subject in each.
 
         Returns:
-            {name: array with a value a subject}: "subject", and the metrics that mean something for one subject, with
+            {name: array with a value per subject}: "subject", and the metrics that mean something for one subject, with
             `_real` beside them where they have no target; ratios have that subject's images below the line.
         """
         names = [name for name in self.names() if METRICS[name].for_subjects]

@@ -42,7 +42,7 @@ def choose_computing(settings):
 
     What the settings give is used as it is. Else: mixed_bfloat16 (Micikevicius et al. 2018, arXiv 1710.03740) on images
     of 128 pixels and more where the device multiplies it faster than float32; no XLA, which made these networks slower
-    on CPUs; 1 training step a call on a CPU, where a step takes far longer than the call, up to 8 on a GPU, 1 on
+    on CPUs; 1 training step per call on a CPU, where a step takes far longer than the call, up to 8 on a GPU, 1 on
     several devices, where Keras cannot do more (github.com/keras-team/keras/issues/19246).
     """
     gpus = list_gpus()
@@ -194,7 +194,7 @@ def speed_up(model):
 
 
 def fused_adam_step(optimizer, gradient, variable, learning_rate):
-    """Keras' Adam (Kingma and Ba 2015, arXiv 1412.6980) by one TensorFlow kernel a weight instead of a dozen.
+    """Keras' Adam (Kingma and Ba 2015, arXiv 1412.6980) by one TensorFlow kernel per weight instead of a dozen.
 
     The kernel passes over the memory once, which tells where weights are many: the brains' generator has 27 million.
     """

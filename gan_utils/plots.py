@@ -180,7 +180,7 @@ def show_images(images, titles=None, columns=8, size=1.0):
 
 
 def show_epochs(folder, epochs):
-    """A figure of the first column of some epochs' grids: a column an epoch, a row a latent vector."""
+    """A figure of the first column of some epochs' grids: a column per epoch, a row per latent vector."""
     paths = [epoch_image_path(folder, epoch) for epoch in epochs]
     figure = show_grids(paths, [f"epoch {epoch}" for epoch in epochs], columns=1, height=3.5)
     figure.set_label("Images from four latents, a row each, epoch by epoch")

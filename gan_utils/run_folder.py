@@ -263,7 +263,7 @@ def save_results(folder, **results):
 
 
 def read_history(folder):
-    """`history.csv` as a structured array with a row an epoch: history["epoch"], history["generator_loss"], ...
+    """`history.csv` as a structured array with a row per epoch: history["epoch"], history["generator_loss"], ...
 
     Raises:
         FileNotFoundError: no epoch of this run is finished yet.

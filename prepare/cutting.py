@@ -41,7 +41,7 @@ def cut_volume(path, experiment):
 
     Args:
         path: `pathlib.Path` of a .nii, .nii.gz, or of the .hdr of a pair.
-        experiment: "brain": from low to high, the subject's left on top, nose to the right, 1 mm a pixel.
+        experiment: "brain": from low to high, the subject's left on top, nose to the right, 1 mm per pixel.
             "knee": from the thigh down, muscles on top, kneecap at the bottom, the subject's right on the left, 0.5 mm.
 
     Returns:

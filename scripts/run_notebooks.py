@@ -58,7 +58,7 @@ class EchoingClient(NotebookClient):
 
 
 def echo(text, end=""):
-    """Overwrite the current line of a terminal; write a line a call anywhere else."""
+    """Overwrite the current line of a terminal; write a line per call anywhere else."""
     if sys.stdout.isatty():
         # A line that wraps cannot be overwritten.
         fitting = text if end else text[: shutil.get_terminal_size().columns - 1]
