@@ -143,7 +143,7 @@ def test_showcase_holds_every_metric_with_its_floors_and_references(run):
 LONG_RUNS = [f"{experiment}-{recipe}-full" for experiment in DATASETS for recipe in RECIPES]
 
 
-@pytest.mark.parametrize("run", [*LONG_RUNS, "brain-improved-full-phantoms"])
+@pytest.mark.parametrize("run", [*LONG_RUNS, *(f"brain-{recipe}-full-phantoms" for recipe in RECIPES)])
 def test_long_runs_in_the_showcase_show_no_scan(run):
     notes = json.loads((SHOWCASE / run / "run.json").read_text())
     shown = {path.name for path in (SHOWCASE / run).iterdir()}
