@@ -33,9 +33,8 @@ OF_DATA = ("simulated", "slices", "people")  # of run.json; the rest says where 
 FRAMES = 16  # of a GIF
 DATA = ("", "-phantoms")  # endings of runs
 STAGES = 5  # pictures of each run in the figure
-FRONT_DATA = "baseline", OF_PHANTOMS
 FRONT = {  # title: (recipe, picture of its run)
-    "to learn from": FRONT_DATA,
+    "to learn from": ("baseline", OF_PHANTOMS),
     "published recipe": ("baseline", "example_output.png"),
     "improved recipe": ("improved", "example_output.png"),
 }
@@ -60,13 +59,18 @@ def main(names):
 def publish(run, showcase):
     """Put what may be shown of a run into the showcase, in place of what was there."""
     notes = read_json(run / "run.json")
-    gif = save_progress_gif(run, spread(int(read_history(run)["epoch"][-1]), FRAMES))
-    first = notes["data"]["simulated"] and notes["settings"]["recipe"] == FRONT_DATA[0]
-    files = [*FILES, OF_PHANTOMS] if first else FILES
+    gif = save_progress_gif(run, frame_epochs(read_history(run)))
+    with_phantoms = notes["data"]["simulated"] and notes["settings"]["recipe"] == "baseline"
+    files = [*FILES, OF_PHANTOMS] if with_phantoms else FILES
     copy_afresh([gif, *(run / file for file in files)], showcase)
     notes["data"] = {name: notes["data"][name] for name in OF_DATA}
     notes["settings"] |= {"data": None, "output": "epoch_images"}
     write_json(showcase / "run.json", notes)
+
+
+def frame_epochs(history):
+    """The epochs that the GIF of a run shows."""
+    return spread(int(history["epoch"][-1]), FRAMES)
 
 
 def spread(last, number):
@@ -87,13 +91,13 @@ class Growth:
         self.images, self.hours = history["epoch"] * each, history["processor_seconds"] / 3600
         self.distance, self.real = history[BEST], np.nanmean(history[f"{BEST}_real"])
         _, *self.frames = imageio.imread(folder / "model_progress.gif", mode="L")
-        self.frame_images = each * np.array(spread(int(history["epoch"][-1]), FRAMES))
+        self.frame_images = each * np.array(frame_epochs(history))
 
     def picture(self, images):
         """The first image of the frame that is nearest to so many images seen, uint8; white where the run had ended."""
         frame = self.frames[int(np.abs(np.log(self.frame_images / images)).argmin())][GIF_LABEL:]
-        size = (frame.shape[1] - (GRID_COLUMNS - 1) * GRID_GAP) // GRID_COLUMNS
-        return np.full((size, size), 255, np.uint8) if self.has_ended(images) else frame[:size, :size]
+        (image,) = first_images(frame, 1)
+        return np.full_like(image, 255) if self.has_ended(images) else image
 
     def has_ended(self, images):
         """Whether the run never saw so many images."""
@@ -101,8 +105,7 @@ class Growth:
 
 
 def first_images(grid, number):
-    """The first images of a saved grid: uint8 (size, size) each."""
-    grid = imageio.imread(grid)
+    """The first images of a grid: uint8 (size, size) each."""
     size = (grid.shape[1] + GRID_GAP) // GRID_COLUMNS - GRID_GAP
     return [grid[:size, start : start + size] for start in range(0, number * (size + GRID_GAP), size + GRID_GAP)]
 
@@ -152,7 +155,7 @@ def plot_front(showcase):
             axis.axis("off")
             path = showcase / f"{experiment}-{recipe}-full" / file
             if path.exists():
-                pair = np.concatenate(first_images(path, 2), axis=1)
+                pair = np.concatenate(first_images(imageio.imread(path), 2), axis=1)
                 axis.imshow(pair, cmap="gray", interpolation="antialiased", **BYTE_RANGE)
             else:
                 axis.text(0.5, 0.5, "real slices,\nnot shown", ha="center", va="center", color="0.4")

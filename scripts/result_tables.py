@@ -8,7 +8,7 @@ the generated ones before it. Its rows are those of ROWS.
 
 import re
 
-from gan_utils import PROJECT_FOLDER, read_json
+from gan_utils import PROJECT_FOLDER, duration, read_json
 from gan_utils.run_folder import read_history
 
 SHOWCASE = PROJECT_FOLDER / "epoch_images" / "showcase"
@@ -50,8 +50,7 @@ def processor_minutes(results):
 
 
 def times(results):
-    minutes, seconds = divmod(round(results["seconds"]), 60)
-    return [f"{minutes} min {seconds} s; {results['processor_seconds']:.0f} s", ""]
+    return [f"{duration(results['seconds'])}; {results['processor_seconds']:.0f} s", ""]
 
 
 ROWS = {  # label: results of a run -> what to write for generated and for real images
@@ -76,7 +75,7 @@ ROWS = {  # label: results of a run -> what to write for generated and for real 
 
 def main():
     for page in PAGES_WITH_TABLES:
-        page.write_text(filled(page.read_text()))
+        page.write_text(filled(page.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 def filled(text):
