@@ -1,6 +1,7 @@
 """What is said at the end of cutting: what was cut and what was not, and a preview to look at."""
 
 import re
+import shlex
 import sys
 from collections import Counter
 
@@ -35,7 +36,7 @@ def report(job, rows, to, failures, everyone):
         return
     preview = write_preview(job, done, to / f"preview_{job.experiment}.png")
     choice = " EXPERIMENT=knee" if job.experiment == "knee" else ""
-    print(f"Look at {short_path(preview)} first. Then: make run DATA={short_path(to)}{choice}")
+    print(f"Look at {short_path(preview)} first. Then: make run DATA={shlex.quote(short_path(to))}{choice}")
 
 
 def sample(rows, number):
@@ -58,6 +59,7 @@ def write_preview(job, rows, path):
 
     rows = sorted(sample(rows, PREVIEW_SUBJECTS), key=lambda row: (row.number, row.first))
     pictures = [np.asarray(slices.open_image(slice_paths(job, row)[job.slices // 2])) for row in rows]
-    titles = [f"{'case' if job.experiment == 'brain' else 'OAI'} {row.number}\n{row.volume[-28:]}" for row in rows]
+    who = "case" if job.experiment == "brain" else "OAI"
+    titles = [f"{who} {row.number}\n{row.volume[-28:]}".replace("$", r"\$") for row in rows]  # no mathematics
     plt.close(saved(show_images(pictures, titles, columns=4, size=2), path))
     return path

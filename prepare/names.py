@@ -1,17 +1,21 @@
 """What names of files and folders say of a volume: a published subject, a contrast, words that name nobody."""
 
 import re
+import unicodedata
 
 ENDING = re.compile(r"\.(nii\.gz|nii|hdr|img|mgz|png)$", re.I)
 SIDE = re.compile(r"(?<![a-z])(right|left|r_i_g_h_t|l_e_f_t)(?![a-z])", re.I)
 # Forms of published data sets; the first found counts: OASIS-1, -2, -3, ADNI, IXI, OAI (letters or not), BIDS.
-FORMS = r"OAS[12]_\d{4}", r"OAS3\d{4}", r"\d{3}_S_\d{4}", r"IXI\d{3}", r"OAI\d{1,18}", r"9\d{6}", r"sub-[A-Z0-9]+"
+FORMS = (
+    *(r"OAS[12]_\d{4}", r"OAS3\d{4}", r"\d{3}_S_\d{4}", r"IXI\d{3}", r"OAI\d{1,18}", r"9\d{6}"),
+    r"sub-[A-Z0-9]++(?!-[A-Z0-9])",  # a label of letters and digits: sub-pat-01 is no BIDS
+)
 PUBLISHED = [re.compile(rf"(?<![A-Z0-9])({form})(?!\d)", re.I) for form in FORMS]
 
 # ---- Words that name nobody --------------------------------------------------------------------------------
 
 CONTRASTS = {  # our word: how names say it; those without one of ours keep their own
-    "T1": r"t1[wn]?|mp2?rage\d*|mpr|f?spgr|bravo",
+    "T1": r"t1[wn]?|unit1|mp2?rage\d*|mpr|f?spgr|bravo",
     "T2": r"t2w?",
     "FLAIR": r"(t2)?flair|t2f|fl",
     "PD": r"pdw?",
@@ -39,14 +43,17 @@ GROUP = re.compile(
     re.I,
 )
 LABEL = re.compile(r"sub|subj|subject|pat|patient|case|control|ctrl|hc|id|p|s", re.I)  # belongs to the number behind it
-GLUED = re.compile(  # a contrast behind a digit or a small letter: p01t1, annaT2
+GLUED = re.compile(  # a contrast or visit behind a digit or a small letter: p01t1, annaT2, p01pre, p01v2
     r"(?<=\d)(?=(?i:t1|t2|flair|pd|dess)w?(?![A-Za-z0-9]))|(?<=[a-z])(?=(T1|T2|FLAIR|Flair|PD|DESS)w?(?![A-Za-z0-9]))"
+    r"|(?<=\d)(?=(?i:(ses|visit|scan|time|tp|mr|pre|post|bl|fu)\d*|[vtm]\d+)(?![A-Za-z0-9]))"
 )
+PATIENT = re.compile(r"(?<![A-Za-z0-9])PD[-_ ]?(?=\d)")  # with Parkinson's disease: PD_001; PD alone is proton density
 DATE = re.compile(r"(?<!\d)(19|20)\d\d[-_.][01]\d[-_.][0-3]\d(?!\d)")
 
 
 def words(name):
     """The words of a file's or folder's name, without sides, dates and ending."""
+    name = PATIENT.sub("_PD", unicodedata.normalize("NFC", name))  # macOS writes an accent as a character of its own
     for what in (ENDING, SIDE, DATE, GLUED):
         name = what.sub("_", name)
     return re.findall(r"[^\W_]+", name)
@@ -76,7 +83,8 @@ def contrast_of(path):
     *folders, name = path.split("/")
     if name.lower().startswith("sub-") and "_" in name:
         suffix = ENDING.sub("", name).rsplit("_", 1)[1]
-        return contrast_named(suffix) or suffix
+        is_inversion = re.search(r"_inv-\d", name)  # of MP2RAGE: UNIT1 is the T1 image
+        return suffix if is_inversion else contrast_named(suffix) or suffix
     for part in (name, *reversed(folders)):
         if found := [contrast for word in words(part) if (contrast := contrast_named(word))]:
             return "FLAIR" if "FLAIR" in found else found[-1]

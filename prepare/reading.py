@@ -10,6 +10,7 @@ from nibabel.orientations import axcodes2ornt
 from gan_utils import DataError
 from gan_utils.slices import why_no_folder
 
+GZIP = b"\x1f\x8b"  # what compressed files begin with
 LARGEST = 1000.0  # mm along an axis: no scanner sees as much
 MOST_NEGATIVE = 0.05  # of the head's voxels: 0.001 in scans at most, 0.11 in phase maps, z-maps and CT at least
 MOST_EQUAL = 0.5  # of neighbours: in label maps 0.8 and more have one value, in scans at most 0.3
@@ -46,10 +47,22 @@ def read_volume(path):
         raise
     except Exception as error:  # decoders raise nearly anything for bytes that are not theirs
         cause = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(f"{path} cannot be read as a volume ({cause}). Copy it again from the source.") from error
+        raise DataError(f"{path} cannot be read as a volume ({cause}). {what_to_do(path)}") from error
     data = data.reshape(data.shape[:3])
     check_values(data, path)
     return nibabel.Nifti1Image(data, affine)
+
+
+def what_to_do(path):
+    """With a file that cannot be read: its ending may be wrong, else it was damaged."""
+    if path.is_file():
+        with open(path, "rb") as file:
+            start = file.read(2)
+        if len(start) == 2 and (start == GZIP) != (path.suffix.lower() in (".gz", ".mgz")):
+            return f"It is {'not ' * (start != GZIP)}compressed, whatever its ending says: rename it."
+        if path.suffix != path.suffix.lower():
+            return "Write its ending in small letters."
+    return "Copy it again from the source."
 
 
 def check_header(image, path):

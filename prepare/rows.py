@@ -13,6 +13,7 @@ from gan_utils.data import DATASETS
 from gan_utils.data import TABLE_OF_CUT_SLICES as TABLE
 from gan_utils.slices import read_name
 from prepare.names import SIDE, published_subjects
+from prepare.subjects import key_of
 
 COLUMNS = "volume", "bytes", "person", "number", "split", "name", "first", "source"  # the last is not in older tables
 SPLITS = tuple(DATASETS["brain"].split_folders)  # train, validate, test
@@ -83,7 +84,8 @@ def check_rows(rows, source, subjects, folder):
     for row in rows:
         by_source.setdefault(row.source, []).append(row)
     moved = {place for place, theirs in by_source.items() if was_moved(place, theirs, source)}
-    rows = [row._replace(source=here) if row.source in moved else row for row in rows]
+    rows = [row._replace(source=here) if row.source in moved else seen_from(here, row) for row in rows]
+    alike = {key_of(subject) for subject in subjects.values()}
     for row in rows:
         now = subjects.get(row.volume, row.subject)
         if row.source == here and now != row.subject:
@@ -91,7 +93,7 @@ def check_rows(rows, source, subjects, folder):
                 f"{row.volume} is of {row.subject} by {table}, and of {now} now. Say SUBJECTS as you did then, or "
                 "cut into another folder (TO)."
             )
-        if row.source != here and row.subject in subjects.values() and not is_unique(row.subject):
+        if row.source != here and key_of(row.subject) in alike and not is_unique(row.subject):
             raise DataError(
                 f"{row.subject} was cut from {row.source} already, and may be somebody else in {source}. Cut that into "
                 "another folder (TO); for one subject, put all volumes below one folder, and cut that into a new TO."
@@ -102,6 +104,12 @@ def check_rows(rows, source, subjects, folder):
 def was_moved(place, rows, source):
     """Whether a folder is gone and all that was cut from it is in `source` now; older tables name no folder."""
     return not place or (not Path(place).exists() and all(size_of(source / row.volume) == row.bytes for row in rows))
+
+
+def seen_from(here, row):
+    """The row as a call on the folder `here` writes it, where the volume is in that folder, too."""
+    path = Path(row.source) / row.volume
+    return row._replace(source=here, volume=path.relative_to(here).as_posix()) if path.is_relative_to(here) else row
 
 
 def is_unique(subject):

@@ -15,6 +15,8 @@ from prepare.names import ENDING, GROUP, LABEL, NOBODY, naming_words, published_
 
 CHOICES = ("folder", "name", "each-file")  # values of SUBJECTS
 NAMED = 3  # of a long list; the others are counted
+# What SPM and CAT12 put before the name of the scan that a volume was made from: wanna, c1anna, mwp1anna.
+MADE_FROM = re.compile(r"(s\d*|m|w|r|u|i?y_?|r?c[1-6]|m?w?p[0-3])+", re.I)
 
 
 class Place(NamedTuple):
@@ -121,6 +123,10 @@ def key(name):
     return tuple(re.sub(r"(?<!\d)0+(?=\d)|(?<=\d)[a-z]$", "", word.casefold()) for word in name)
 
 
+def key_of(subject):
+    return key(tuple(subject.split("_")))
+
+
 def why_unclear(forms, places, by_folder, by_name, pictures):
     """What in the paths allows another reading, as a sentence; empty: nothing does."""
     if two := [path for path, found in forms.items() if len(found) > 1]:
@@ -136,6 +142,11 @@ def why_unclear(forms, places, by_folder, by_name, pictures):
     for subject, found in groups.items():
         if len(found) > 1:
             return f"{subject} is in {' and in '.join(sorted(filter(None, found)))}: one subject or several?"
+    elsewhere = {key_of(name) for name in by_name.values()}
+    for path in by_folder:
+        place = places[path]
+        if place.inside and any(key(place.name[:end]) in elsewhere for end in range(1, len(place.name) + 1)):
+            return f"{path}: is it of {place.folder}, or of {'_'.join(place.name)}, who is elsewhere, too?"
     # One or two names that return in every folder, such as scan_a and scan_b, cannot be subjects: three are needed. Nor
     # can numbers that only count; and pictures of a subject may have any name.
     counts = all(inside.isdigit() for inside in folders) and len(folders) < len(set(by_folder.values()))
@@ -146,6 +157,11 @@ def why_unclear(forms, places, by_folder, by_name, pictures):
         for inside, found in folders.items():
             if len(found) > 1:
                 return f"{inside} is in {listed(sorted(found))}: one subject or several?"
+    for folder in sorted(set(by_folder.values())) if pictures else ():
+        firsts = starts_of({places[path].name for path in by_folder if by_folder[path] == folder})
+        several = ["_".join(first) for first, number in Counter(firsts.values()).items() if number > 1]
+        if len(several) > 1:
+            return f"{folder} holds {listed(sorted(several))}: several subjects, or several series of one?"
     if pictures and by_name:
         if 2 * len(set(by_name.values())) > len(by_name):
             return f"{listed(sorted(by_name))}: their names do not say which of them are of one subject."
@@ -159,6 +175,12 @@ def why_unclear(forms, places, by_folder, by_name, pictures):
     for found in alike.values():
         if len(found) > 1:
             return f"{' and '.join(sorted(found)[:2])} begin alike: one subject or two?"
+    flat = {"".join(key_of(subject)): subject for subject in groups}
+    for whole, subject in flat.items():
+        ends = {"".join(key_of(subject)[start:]) for start in range(1, subject.count("_") + 1)}
+        ends |= {whole[end:] for end in range(1, len(whole)) if MADE_FROM.fullmatch(whole[:end])}
+        if found := [flat[end] for end in sorted(ends & flat.keys()) if not end.isdigit()]:
+            return f"{subject} and {found[0]} end alike: one subject or two?"
     return ""
 
 

@@ -4,13 +4,15 @@ import re
 from collections import Counter
 
 from gan_utils import DataError
+from gan_utils.data import PHANTOM_MARK
+from gan_utils.data import TABLE_OF_CUT_SLICES as TABLE
 from gan_utils.slices import why_no_folder
 from prepare.names import ENDING, contrast_named, contrast_of
 from prepare.subjects import listed
 
 VOLUME_ENDINGS = (".nii.gz", ".nii", ".mgz", ".hdr", ".img")  # of files that differ in these alone, the first is cut
 OTHER_KINDS = re.compile(
-    r"\.(nrrd|nhdr|mh[ad]|mgh|mnc|dcm|ima|np[yz]|h5|mat|zip|tar|7z|rar|png|jpe?g|tiff?|bmp)$", re.I
+    r"\.(nrrd|nhdr|mh[ad]|mgh|mnc|dcm|ima|np[yz]|h5|mat|zip|tar|7z|rar|png|jpe?g|tiff?|bmp)(\.gz)?$", re.I
 )
 # Words in the paths of label maps: aseg, fseg, dseg, seg4, brain_mask, aparc+aseg; not t88_masked_gfc, a scan.
 LABEL_MAP = re.compile(
@@ -19,9 +21,10 @@ LABEL_MAP = re.compile(
     r"|ground[-_ ]?truths?|gt|rois?)[-_]?\d*(?![a-z])",
     re.I,
 )
-# What BIDS trees hold beside scans: by folder, entity or suffix.
-BIDS_OTHER = re.compile(
-    r"(^|/)derivatives/|(^|/)sub-[^/]*_(part-(phase|real|imag)|bold|cbv|sbref|magnitude\d?|phase\w*|fieldmap|epi)[_.]",
+# What BIDS trees hold beside scans: by folder, entity, suffix, or what SPM puts before the name; and templates.
+OTHER_THAN_SCANS = re.compile(
+    r"(^|/)((derivatives|fsaverage\d?|cvs_avg35[^/]*)/|(m?w?r?c[1-6]|m?w?p[0-3])sub-"
+    r"|sub-[^/]*_(part-(phase|real|imag)|bold|cbv|sbref|magnitude\d?|phase\w*|fieldmap|epi)[_.])",
     re.I,
 )
 # Versions of one scan, of which the first that is there is cut: in a session of OASIS-1, in a folder of FreeSurfer.
@@ -30,7 +33,7 @@ VERSIONS = {
         re.compile(r"OAS1_\d{4}_MR\d+", re.I), ("_t88_gfc", "_t88_masked_gfc", "_sbj_111", "_mpr-1_anon")
     ),
     "FreeSurfer scans": (
-        re.compile(r"^(.*/)?mri/(?=[^/]+\.mgz$)"), ("/T1.", "/nu.", "/orig.", "/rawavg.", "/norm.", "/brain.")
+        re.compile(r"^(.*?/)?mri/(?=.+\.mgz$)"), ("/T1.", "/nu.", "/orig.", "/rawavg.", "/norm.", "/brain.")
     ),
 }  # fmt: skip
 FIRST_CONTRASTS = {"brain": ("T1", "T2", "FLAIR"), "knee": ("DESS",)}
@@ -55,7 +58,12 @@ def find_volumes(source, experiment="brain", suffix=None):
     pairs = {f"{path[:-4]}.img" for path in named if path.endswith(".hdr")}  # one volume each
     paths = [path for path in named if path not in folders | pairs] or list(filter(is_picture, files))
     others = {path for path in files if OTHER_KINDS.search(path)} - set(paths)
-    left_out = {"folders with names of files": folders, "files of other kinds than are read": others}
+    links = {path for path in files if (source / path).is_symlink() and (source / path).is_dir()}
+    left_out = {
+        "folders with names of files": folders,
+        "files of other kinds than are read": others,
+        "links to folders, which are not followed (name their target as FROM)": links - folders,
+    }
     any_named = bool(paths)
     for find in (label_maps, other_than_scans, second_copies, other_versions):
         for why, those in find(paths).items():
@@ -84,15 +92,19 @@ def is_picture(path):
 
 
 def list_files(source):
-    """Paths of all that is below a folder, sorted, as text; without what is hidden.
+    """Paths of all that is below a folder, sorted, as text; without what is hidden, and what was made here.
 
     Raises:
-        DataError: there is no such folder.
+        DataError: there is no such folder, or a name in it is no Unicode.
     """
     if not source.is_dir():
         raise DataError(f"The folder {source} {why_no_folder(source)}. Correct FROM.")
-    places = (path.relative_to(source) for path in source.rglob("*"))
-    return sorted(place.as_posix() for place in places if not any(part.startswith(".") for part in place.parts))
+    found = sorted(path.relative_to(source).as_posix() for path in source.rglob("*"))
+    if broken := [path for path in found if path != path.encode("utf-8", "replace").decode()]:
+        raise DataError(f"The name of {broken[0]!a} in {source} is no Unicode. Rename it (on Linux: convmv).")
+    made = {path.rpartition("/")[0] for path in found if path.endswith((f"/{TABLE}", f"/{PHANTOM_MARK}"))}
+    passed_over = (".", "preview_brain.png", "preview_knee.png", *(f"{folder}/" for folder in made))
+    return [path for path in found if not path.startswith(passed_over) and "/." not in path]
 
 
 # ---- What is left out: {why: paths} ------------------------------------------------------------------------
@@ -103,8 +115,8 @@ def label_maps(paths):
 
 
 def other_than_scans(paths):
-    why = "what BIDS trees hold beside scans (derivatives, bold, sbref, field maps, ...)"
-    return {why: {path for path in paths if BIDS_OTHER.search(path)}}
+    why = "what BIDS trees hold beside scans (derivatives, bold, sbref, field maps, ...), and templates"
+    return {why: {path for path in paths if OTHER_THAN_SCANS.search(path)}}
 
 
 def second_copies(paths):

@@ -20,7 +20,7 @@ from prepare.pictures import read_picture
 from prepare.rows import check_rows, new_row, number_subjects, random_key, read_table, write_table
 from prepare.slice_files import Job, check_same_file, find_folder, is_cut, make_folders, slice_paths, write_slices
 from prepare.subjects import CHOICES, listed, report_subjects, tell_subjects
-from prepare.volume_paths import find_volumes, is_picture
+from prepare.volume_paths import FIRST_CONTRASTS, find_volumes, is_picture
 
 
 def cut_folder(source, experiment, to, subjects=None, suffix=None):
@@ -57,7 +57,7 @@ def cut_folder(source, experiment, to, subjects=None, suffix=None):
         make_folders(job, rows)
         # The order of subjects follows from their names alone and says nothing of them. A split is chosen once a volume
         # was cut, so that none is empty because its only subject could not be read.
-        for done, volume in enumerate(sorted(volumes, key=lambda volume: in_order(job, volume)), start=1):
+        for done, volume in enumerate(sorted(job.subjects, key=lambda volume: in_order(job, volume)), start=1):
             row, subject = known.get(volume), job.subjects[volume]
             try:
                 if row:
@@ -73,7 +73,7 @@ def cut_folder(source, experiment, to, subjects=None, suffix=None):
                     write_slices(pictures, slice_paths(job, row))
             except DataError as error:
                 failures[volume] = str(error)
-            progress.update(done, len(volumes))
+            progress.update(done, len(job.subjects))
     report(job, rows, to, failures, numbers.keys())
     return failures
 
@@ -86,6 +86,10 @@ def make_job(source, volumes, experiment, to, choice):
     pictures = is_picture(volumes[0])
     noun = "picture" if pictures else "volume"
     subjects, rules = tell_subjects(volumes, choice, pictures)
+    named = {subjects[volume] for volume in volumes if contrast_of(volume)}
+    if unnamed := [volume for volume in volumes if subjects[volume] in named and not contrast_of(volume)]:
+        print(f"Left out: of subjects with a volume whose name tells its contrast, the others: {listed(unnamed)}.")
+        subjects, rules = tell_subjects(sorted({*volumes} - {*unnamed}), choice, pictures)
     report_subjects(rules, noun)
     folder = find_folder(to, experiment, noun)
     if pictures:
@@ -100,9 +104,10 @@ def plan(job):
         DataError: as `cut_folder`.
     """
     rows = check_rows(read_table(job.folder), job.source, job.subjects, job.folder)
-    earlier = {contrast_of(row.volume) for row in rows} - {None}
-    now = {contrast_of(volume) for volume in job.subjects} - {None}
-    if now and earlier - now:
+    usual = FIRST_CONTRASTS[job.experiment][0]  # of names that tell none
+    earlier = {contrast_of(row.volume) or usual for row in rows}
+    now = {contrast_of(volume) or usual for volume in job.subjects}
+    if earlier - now:
         raise DataError(
             f"{job.folder} holds slices of {', '.join(sorted(earlier))}, and {job.source} would add "
             f"{', '.join(sorted(now))}. Cut each contrast into a folder of its own (TO)."

@@ -71,6 +71,13 @@ TREES = {
     "visits by letter": {"p01_scanA.nii": "p01", "p01_scan_B.nii": "p01", "p02 time b.nii": "p02"},
     "knees": {"anna_left.nii.gz": "anna", "anna_R_I_G_H_T.nii.gz": "anna", "bert/Right/dess.nii": "bert",
               "bert/Right/later.nii": "bert", "carl/dess.nii.gz": "carl"},
+    "groups in BIDS style": {f"sub-{g}-{n:02d}/anat/sub-{g}-{n:02d}_T1w.nii": f"sub_{g}_{n:02d}"
+                             for g in ("pat", "ctrl", "hc") for n in (1, 2)},
+    "visits behind the number": {f"P00{n}{v}.nii": f"P00{n}" for n in (1, 2, 3) for v in ("V1", "v2", "pre", "ses1")},
+    "accents of macOS": {"baseline/M\u00fcller.nii": "M\u00fcller", "followup/Mu\u0308ller.nii": "M\u00fcller",
+                         "baseline/Zo\u00eb.nii": "Zo\u00eb"},
+    "patients with Parkinson's": {f"{g}_00{n}.nii": f"{'PD' if g == 'PD' else 'HC_'}00{n}"
+                                  for g in ("PD", "HC") for n in (1, 2, 3)},
     "a folder called like a file": {f"{s}.nii/{s}.nii": s for s in ("anna", "bert", "carl")},
 }  # fmt: skip
 
@@ -94,6 +101,12 @@ TWO_READINGS = {
     "only words for visits": (["scan1.nii", "scan2.nii", "scan3.nii"], "Nothing in the path of scan1.nii", (3, 3, 3)),
     "one name in two cohorts": (["ADNI/s1.nii", "HCP/s1.nii", "HCP/s2.nii"], "s1 is in ADNI and in HCP", (2, 2, 3)),
     "two published forms": (["OAS1_0001/OAS1_0002.nii", "a.nii", "b.nii"], "OAS1_0001 and OAS1_0002", (3, 3, 3)),
+    "people of another folder": (
+        ["p01.nii", "p02.nii", "p03.nii", "extra/p01.nii"], "is it of extra, or of p01", (4, 3, 4)
+    ),
+    "made by SPM": (["anna.nii", "wmanna.nii", "bert.nii"], "wmanna and anna end alike", (3, 3, 3)),
+    "made by CAT12": (["p01.nii", "mri/mwp1p01.nii", "p02.nii"], "mwp1p01 and p01 end alike", (3, 3, 3)),
+    "copies": (["bert.nii", "Copy of bert.nii", "carl.nii"], "Copy_of_bert and bert end alike", (3, 3, 3)),
     "other names in folders by modality": (["t1/anna_aa.nii", "t2/anna_bb.nii", "t1/b.nii"], "begin alike", (2, 2, 3)),
 }  # fmt: skip
 
@@ -142,6 +155,7 @@ def test_subjects_of_pictures(tree):
     [f"IMG_{n:04d}.png" for n in range(9)],
     [f"{n:02d}_{who}.png" for n in range(3) for who in ("anna", "bert", "carl")],
     ["a3f0.png", "77b1.png", "0c2d.png"],
+    [f"{grade}/p0{n}_{k:03d}.png" for grade in ("none", "small") for n in (1, 2) for k in (1, 2)],
 ])  # fmt: skip
 def test_pictures_that_do_not_tell_subjects_are_refused(names):
     with pytest.raises(DataError, match=r"SUBJECTS=each-file .* splits by subject are impossible"):
@@ -223,6 +237,7 @@ def test_any_path_has_one_subject_or_is_refused(names):
 
 @pytest.mark.parametrize(("path", "contrast"), [
     ("sub-01/anat/sub-01_ses-2_T1w.nii.gz", "T1"), ("sub-01/func/sub-01_task-rest_bold.nii.gz", "BOLD"),
+    ("sub-01_UNIT1.nii", "T1"), ("sub-01_inv-1_MP2RAGE.nii", "MP2RAGE"), ("PD_001.nii", None), ("p01_PD.nii", "PD"),
     ("sub-01_acq-x_T2starw.nii", "T2starw"), ("p01_T2_FLAIR.nii", "FLAIR"), ("p01_FLAIR_T2.nii", "FLAIR"),
     ("flair/p01.nii", "FLAIR"), ("t1/p01_T2.nii", "T2"), ("p01_t1ce.nii", "T1ce"), ("p01_mprage.nii", "T1"),
     ("OAS1_0001_MR1_mpr-1_anon.hdr", "T1"), ("00335511_SAG_3D_DESS_WE_RIGHT.nii", "DESS"), ("anna.nii", None),
