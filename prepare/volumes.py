@@ -57,7 +57,7 @@ def cut_folder(source, experiment, to, subjects=None, suffix=None):
         make_folders(job, rows)
         # The order of subjects follows from their names alone and says nothing of them. A split is chosen once a volume
         # was cut, so that none is empty because its only subject could not be read.
-        for done, volume in enumerate(sorted(job.subjects, key=lambda volume: in_order(job, volume)), start=1):
+        for done, volume in enumerate(sorted(volumes, key=lambda volume: in_order(job, volume)), start=1):
             row, subject = known.get(volume), job.subjects[volume]
             try:
                 if row:
@@ -73,7 +73,7 @@ def cut_folder(source, experiment, to, subjects=None, suffix=None):
                     write_slices(pictures, slice_paths(job, row))
             except DataError as error:
                 failures[volume] = str(error)
-            progress.update(done, len(job.subjects))
+            progress.update(done, len(volumes))
     report(job, rows, to, failures, numbers.keys())
     return failures
 
@@ -88,8 +88,10 @@ def make_job(source, volumes, experiment, to, choice):
     subjects, rules = tell_subjects(volumes, choice, pictures)
     named = {subjects[volume] for volume in volumes if contrast_of(volume)}
     if unnamed := [volume for volume in volumes if subjects[volume] in named and not contrast_of(volume)]:
-        print(f"Left out: of subjects with a volume whose name tells its contrast, the others: {listed(unnamed)}.")
-        subjects, rules = tell_subjects(sorted({*volumes} - {*unnamed}), choice, pictures)
+        usual = FIRST_CONTRASTS[experiment][0]
+        print(
+            f"Taken along with named contrasts of the same subjects: {listed(unnamed)}. SUFFIX={usual} leaves them out."
+        )
     report_subjects(rules, noun)
     folder = find_folder(to, experiment, noun)
     if pictures:

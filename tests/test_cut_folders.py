@@ -102,6 +102,10 @@ def test_of_a_bids_tree_the_t1w_are_taken(tmp_path):
     (["a_n4.nii", "a_raw.nii"], "brain", "_n4", ["a_n4.nii"]),
     (["a.nii", "a.nii.gz", "b.mgz", "b.hdr", "b.img"], "brain", None, ["a.nii.gz", "b.mgz"]),
     (["a/mri/T1.mgz", "a/mri/orig.mgz", "a/mri/aparc+aseg.mgz", "a/mri/brain.mgz"], "brain", None, ["a/mri/T1.mgz"]),
+    (["a/mri/T1.mgz", "a/mri/orig/001.mgz", "fsaverage/mri/T1.mgz", "b/mri/orig/001.mgz"], "brain", None,
+     ["a/mri/T1.mgz", "b/mri/orig/001.mgz"]),
+    (["sub-1/sub-1_T1w.nii", "sub-1/c1sub-1_T1w.nii", "sub-1/mri/mwp1sub-1_T1w.nii"], "brain", None,
+     ["sub-1/sub-1_T1w.nii"]),
 ])  # fmt: skip
 def test_one_contrast_and_one_version_are_taken(tmp_path, names, experiment, suffix, taken):
     found, left_out = find_volumes(touched(tmp_path, names), experiment, suffix)
@@ -135,6 +139,42 @@ def test_other_kinds_of_files_are_named(tmp_path):
     (tmp_path / "r.png").unlink()
     with pytest.raises(DataError, match=r"folders with names of files: x\.nii; .*kinds.* p\.nrrd, q\.mha.*dcm2niix"):
         find_volumes(tmp_path)
+
+
+def test_links_to_folders_are_named_and_what_was_made_here_is_not_cut_again(tmp_path):
+    (tmp_path / "store").mkdir()
+    made = ["cut/people.csv", "cut/case_1.png", "phantoms/SIMULATED.txt", "phantoms/case_2.png", "preview_brain.png"]
+    source = touched(tmp_path / "scans", made)
+    (source / "linked").symlink_to(tmp_path / "store")
+    with pytest.raises(DataError, match=r"links to folders, which are not followed .*: linked\. Convert"):
+        find_volumes(source)
+    found, left_out = find_volumes(touched(source, ["p.png"]))
+    assert found == ["p.png"]
+    assert list(left_out.values()) == [["linked"]]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are Unicode elsewhere")
+def test_names_that_are_no_unicode_are_refused_by_name(tmp_path):
+    touched(tmp_path, ["M\udcfcller.nii"])
+    with pytest.raises(DataError, match=r"The name of 'M\\udcfcller.nii' in .* is no Unicode. Rename it"):
+        find_volumes(tmp_path)
+
+
+@pytest.mark.usefixtures("coarse")
+def test_what_tells_no_contrast_beside_what_does_is_named(head, tmp_path, capsys):
+    names = ["p01/t1.nii", "p01/localizer.nii", "p02/t1.nii", "p03/later.nii"]
+    source = written(tmp_path / "scans", head, names)
+    volumes.cut_folder(source, "brain", tmp_path / "to")
+    assert "of the same subjects: p01/localizer.nii. SUFFIX=T1 leaves them out." in capsys.readouterr().out
+    assert find_volumes(source, suffix="T1")[0] == ["p01/t1.nii", "p02/t1.nii"]
+
+
+@pytest.mark.usefixtures("coarse")
+def test_a_contrast_is_not_added_to_volumes_whose_names_tell_none(head, tmp_path):
+    source = written(tmp_path / "scans", head, [f"{who}{end}.nii" for who in "abc" for end in ("", "_FLAIR")])
+    volumes.cut_folder(source, "brain", tmp_path / "to")
+    with pytest.raises(DataError, match=r"holds slices of T1, and .* would add FLAIR"):
+        volumes.cut_folder(source, "brain", tmp_path / "to", suffix="FLAIR")
 
 
 @pytest.mark.usefixtures("coarse")
@@ -193,6 +233,20 @@ def test_no_volume_ends_the_run(head, tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.usefixtures("coarse")
+def test_files_with_a_wrong_ending_are_told_apart_from_damaged_ones(head, tmp_path):
+    source = written(tmp_path / "scans", head, ["a.nii", "b.nii", "c.nii", "d.nii.gz", "e.nii"])
+    (source / "d.nii.gz").rename(source / "p.nii")
+    (source / "e.nii").rename(source / "q.nii.gz")
+    (source / "t.nii").write_bytes(b"\0\0\0")
+    failures = volumes.cut_folder(source, "brain", tmp_path / "to")
+    assert {name: text.rpartition("). ")[2] for name, text in failures.items()} == {
+        "p.nii": "It is compressed, whatever its ending says: rename it.",
+        "q.nii.gz": "It is not compressed, whatever its ending says: rename it.",
+        "t.nii": "Copy it again from the source.",
+    }
+
+
+@pytest.mark.usefixtures("coarse")
 def test_long_lists_are_capped(head, tmp_path, capsys):
     source = written(tmp_path / "scans", head, ["a.nii", "b.nii", "c.nii"])
     failures = volumes.cut_folder(touched(source, [f"q{n}.nii" for n in range(30)]), "brain", tmp_path / "to")
@@ -219,6 +273,8 @@ def test_one_number_never_stands_for_subjects_of_two_sources(head, tmp_path):
     with pytest.raises(DataError, match="may be somebody else"):
         volumes.cut_folder(same_names, "brain", to)
     assert rows(to) == before
+    with pytest.raises(DataError, match=r"sub-1 was cut from .* already, and may be somebody else"):
+        volumes.cut_folder(written(tmp_path / "spelt", head, ["sub-01/a.nii", "sub-9/a.nii"]), "brain", to)
     third = written(tmp_path / "third", head, ["sub-7/a.nii", "sub-8/a.nii"])
     assert volumes.cut_folder(third, "brain", to) == {}
     assert [row["number"] for row in sorted(rows(to), key=lambda row: row["person"])] == ["1", "2", "3", "4", "5"]
@@ -236,6 +292,23 @@ def test_discs_of_oasis_are_appended_and_a_moved_folder_is_known(head, tmp_path)
     (tmp_path / "disc1").rename(tmp_path / "moved")
     volumes.cut_folder(tmp_path / "moved", "brain", to)
     assert [row | {"source": ""} for row in rows(to)] == [row | {"source": ""} for row in before]
+
+
+@pytest.mark.usefixtures("coarse")
+def test_a_volume_is_known_from_a_folder_above_and_below(head, tmp_path):
+    names = [f"disc{n}/OAS1_{n:04d}_MR1/RAW/OAS1_{n:04d}_MR1_mpr-1_anon.nii" for n in (1, 2, 3)]
+    source, to = written(tmp_path / "oasis", head, names), tmp_path / "to"
+    volumes.cut_folder(source, "brain", to)
+    for folder in (source / "disc2", source, tmp_path):
+        volumes.cut_folder(folder, "brain", to)
+        assert sorted(row["person"] for row in rows(to)) == ["OAS1_0001", "OAS1_0002", "OAS1_0003"]
+
+
+@pytest.mark.usefixtures("coarse")
+def test_dollars_and_blanks_in_names(head, tmp_path, capsys):
+    source = written(tmp_path / "scans", head, ["x_{$^.nii", "y$ b$.nii", "z.nii"])
+    assert volumes.cut_folder(source, "brain", tmp_path / "my slices") == {}
+    assert "make run DATA='" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("coarse")
