@@ -19,6 +19,8 @@ comma := ,
 VENV := .venv
 RUN_PYTHON := $(VENV)/bin/python
 GPU_WANTED := $(filter-out 0,$(GPU))
+START_OVER_WANTED := $(filter-out 0,$(START_OVER))
+FAST_WANTED := $(filter-out 0,$(FAST))
 INSTALLED := $(VENV)/installed$(if $(GPU_WANTED),-gpu)
 
 # The notebooks read their defaults from these; empty ones count as not set.
@@ -35,7 +37,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 .PHONY: run lab test test-units test-notebooks train runs samples slices ablation notebooks bench clean help
 
 run: $(INSTALLED)
-	@$(RUN_PYTHON) -m scripts.run_notebooks $(if $(START_OVER),--start-over) $(if $(ONLY),--only $(ONLY))
+	@$(RUN_PYTHON) -m scripts.run_notebooks $(if $(START_OVER_WANTED),--start-over) $(if $(ONLY),--only $(ONLY))
 
 # The root is the top folder, not notebooks/: the notebooks show pictures from epoch_images/.
 lab: $(INSTALLED)
@@ -47,10 +49,10 @@ BROWSER = $(shell command -v chromium chromium-browser google-chrome)
 test: $(INSTALLED)
 	$(RUN_PYTHON) -m ruff check .
 	$(RUN_PYTHON) -m ruff format --check .
-	@$(MAKE) --no-print-directory --jobs test-units $(if $(FAST),,test-notebooks)
+	@$(MAKE) --no-print-directory --jobs test-units $(if $(FAST_WANTED),,test-notebooks)
 
 test-units:
-	TF_NUM_INTRAOP_THREADS=1 $(RUN_PYTHON) -m pytest -n $(or $(JOBS),2) --dist loadfile $(if $(FAST),-m "not slow") tests
+	TF_NUM_INTRAOP_THREADS=1 $(RUN_PYTHON) -m pytest -n $(or $(JOBS),2) --dist loadfile $(if $(FAST_WANTED),-m "not slow") tests
 
 # Beside the unit tests: it says how it ended, and all it has to say where it failed. notebooks/ has the solutions in it; where
 # a browser runs the brains' notebooks, only these are left of them, and notebook 3, whose run they open.
@@ -66,7 +68,8 @@ test-notebooks:
 
 # The same on every machine, only INDEX differs.
 train: $(INSTALLED)
-	@$(RUN_PYTHON) -m scripts.train$(if $(MACHINES),_on_several_machines --machines $(MACHINES) --index $(INDEX),$(if $(START_OVER), --start-over))
+	@test -z "$(and $(MACHINES),$(START_OVER_WANTED))" || { echo "START_OVER is not for several machines: rename the run's folder."; exit 2; }
+	@$(RUN_PYTHON) -m scripts.train$(if $(MACHINES),_on_several_machines --machines $(MACHINES) --index $(INDEX),$(if $(START_OVER_WANTED), --start-over))
 
 runs: $(INSTALLED)
 	@$(RUN_PYTHON) -m scripts.runs $(RUNS)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from gan_utils import PROJECT_FOLDER, plots, project_path, read_json, short_path
 from gan_utils.metrics import METRICS
-from gan_utils.settings import RECIPES, Settings, choose_settings
+from gan_utils.settings import RECIPES, Settings, check, check_names, choose_settings
 
 RESULTS = "results.json"
 # {part of the improved recipe: how to do without}; add a row, and `make ablation` trains one more variant.
@@ -61,13 +61,21 @@ def list_variants(experiment, profile, data=None, **changes):
     variants = [Variant(recipe, settings, {}, "recipe") for recipe, settings in recipes.items()]
     improved = recipes["improved"]
     for part, without in PARTS.items():
-        settings = dataclasses.replace(improved, **without)
+        settings = changed(improved, without)
         if settings != improved:  # your own changes may have left it out already
             variants.append(Variant(f"without {part}", settings, without, "without"))
     for name, (failing, limits) in FAILURES.items():
-        settings = dataclasses.replace(improved, **failing)
+        settings = changed(improved, failing)
         variants.append(Variant(name, settings, failing, "failure", **limits))
     return variants
+
+
+def changed(settings, changes):
+    """The settings with some of them changed, or `ValueError` where there are none such."""
+    check_names(changes)
+    settings = dataclasses.replace(settings, **changes)
+    check(settings)
+    return settings
 
 
 def ablation_folder(settings):

@@ -155,7 +155,7 @@ ANATOMY = {
 def labels(experiment, pixel_size=None):
     """{name: label with unit} of all measurements of an experiment; `pixel_size` as for `measure_anatomy`."""
     units = ("", " (mm)", " (mm²)") if pixel_size else ("", " (% of the width)", " (% of the image)")
-    return {name: one.label + units[one.power] for name, one in ANATOMY[experiment].items()}
+    return {name: one.label + units[one.power] for name, one in ANATOMY.get(experiment, {}).items()}
 
 
 def measure_anatomy(images, experiment, pixel_size=None):
@@ -164,7 +164,7 @@ def measure_anatomy(images, experiment, pixel_size=None):
     Lengths are in mm and areas in mm² if the size of a pixel of these images is given in mm, else in percent of the
     width and of the area of an image.
     """
-    measurements, copies, size = ANATOMY[experiment], copies_of(images), images.shape[1]
+    measurements, copies, size = ANATOMY.get(experiment, {}), copies_of(images), images.shape[1]
     found = {find: [find(copy) for copy in copies] for find in {one.find for one in measurements.values()}}
     units = (1, pixel_size, pixel_size**2) if pixel_size else (1, 100 / size, 100 / size**2)
     return {name: one.measure(images, found[one.find]) * units[one.power] for name, one in measurements.items()}

@@ -66,7 +66,7 @@ class Evaluator:
         for name in self.names() if names is None else names:
             metric = METRICS[name]
             with np.errstate(divide="ignore", invalid="ignore"):  # `summary` says so in words
-                key = metric, len(images), self.network
+                key = metric, len(images), self.network, self.discriminator
                 if key not in self.real_values:
                     real_images = metric.stand_in(self)
                     if not metric.every_epoch:  # nearly all values depend on how many images there are
@@ -154,7 +154,7 @@ class Evaluator:
         def logits(images):
             images = as_images(images)[..., None]
             parts = [self.discriminator(images[start : start + 16]) for start in range(0, len(images), 16)]
-            return np.concatenate(parts)[:, 0]
+            return np.concatenate(parts).reshape(len(images), -1).mean(axis=1)  # of patches, if it answers for each
 
         return (logits(self.training_sample)[:, None] > logits(images)).mean(axis=1)
 

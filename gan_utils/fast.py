@@ -47,7 +47,7 @@ def choose_computing(settings):
     """
     gpus = list_gpus()
     has_bfloat16 = any(map(gpu_has_bfloat16, gpus)) if gpus else processor_has_bfloat16()
-    alone = tf.distribute.get_strategy().num_replicas_in_sync == 1
+    alone = tf.distribute.get_strategy().num_replicas_in_sync == 1 and len(list_machines()) < 2
     chosen = {
         "precision": "mixed_bfloat16" if has_bfloat16 and settings.image_size >= BFLOAT16_FROM else "float32",
         "jit_compile": False,

@@ -205,7 +205,7 @@ def build_dcgan_generator(
 def without_chessboard(images):
     """Images without the finest chessboard, of single pixels, which strides of 2 tend to leave.
 
-    A fixed convolution, whose response is 0 at that one frequency, and 1 or a little more at all others.
+    A fixed convolution. Its response falls smoothly to 0 at that frequency, and is 1 to 1.15 at low ones.
     """
     fixed = layers.Conv2D(1, 2, padding="same", use_bias=False, trainable=False, dtype="float32", name="no_chessboard")
     fixed.build(images.shape)

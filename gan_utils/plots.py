@@ -298,8 +298,9 @@ def plot_points(sets):
 
 def plot_distributions(sets, labels):
     """A figure of histograms, one for each measurement in `labels`, with {set: {measurement: values}} overlaid."""
-    figure, axes = plt.subplots(1, len(labels), figsize=(2.6 * len(labels), 2.4), layout="constrained", squeeze=False)
-    for axis, (name, label) in zip(axes.flat, labels.items(), strict=True):
+    columns = max(len(labels), 1)
+    figure, axes = plt.subplots(1, columns, figsize=(2.6 * columns, 2.4), layout="constrained", squeeze=False)
+    for axis, (name, label) in zip(axes.flat, labels.items(), strict=False):
         values = {each: found[name][np.isfinite(found[name])] for each, found in sets.items()}
         together = np.concatenate(list(values.values()))
         bins = np.linspace(*(np.percentile(together, [1, 99]) if len(together) else (0, 1)), 20)

@@ -69,10 +69,8 @@ def training(settings, splits, model):
         print(f"{done} of {counted(settings.epochs, 'epoch')} done{finished}", flush=True)
         try:
             yield folder, done
-        except BaseException:
-            restore_state(model, folder)  # no generator from the middle of an epoch
-            raise
         finally:
+            restore_state(model, folder)  # of the last whole epoch, whatever callbacks did at the end
             finish_run(settings, splits, model)
 
 

@@ -137,7 +137,7 @@ def read_choices(**changes):
 def read_settings_file():
     """{name: value} of notebooks/settings.toml, or `ValueError`: often a text lacks its quotation marks."""
     try:
-        chosen = tomllib.loads(SETTINGS_FILE.read_text(encoding="utf-8")) if SETTINGS_FILE.exists() else {}
+        chosen = tomllib.loads(SETTINGS_FILE.read_text(encoding="utf-8-sig")) if SETTINGS_FILE.exists() else {}
         check_names(chosen)
         for name, value in chosen.items():
             check_value(Settings.__dataclass_fields__[name], value)

@@ -55,8 +55,8 @@ def run_ablation(experiment, profile, data_folder=None, seconds=None, **changes)
         The folder, with `run.json` (how it was made), `results.json` (a row for each variant) and a grid of sixteen
         images for each. An earlier one with other settings or data is kept under another name.
     """
-    seconds = seconds or SECONDS[profile]
     improved = choose_settings(experiment, profile, "improved", data_folder, **changes)
+    seconds = seconds or SECONDS[profile]
     variants = ablation.list_variants(experiment, profile, data_folder, **changes)
     prepare.phantoms(improved)
     splits = data.load(improved)
@@ -139,16 +139,18 @@ def train_for(seconds, images, settings, enough_images=None, show=lambda seconds
         (the GAN, {name: number} of what it took and of its losses in the last quarter of the steps).
     """
     most_steps = enough_images / settings.batch_size if enough_images else math.inf
-    start, taken, losses = None, 0.0, []
+    start, taken, losses, steps, untimed = None, 0.0, [], 0, 0
 
     def after_step(batch, logs):
-        nonlocal start, taken
+        nonlocal start, taken, steps, untimed
+        steps = batch + 1  # of several that share a call, Keras names the last
+        untimed = untimed or steps
         losses.append([float(logs["generator_loss"]), float(logs["discriminator_loss"])])
         now = time.monotonic()
         start = start or now
         taken = now - start
         show(seconds - taken)
-        model.stop_training = taken >= seconds or len(losses) >= most_steps
+        model.stop_training = taken >= seconds or steps >= most_steps
 
     keras.utils.set_random_seed(settings.seed)
     model = build_gan(settings)
@@ -158,9 +160,9 @@ def train_for(seconds, images, settings, enough_images=None, show=lambda seconds
     )
     last = np.mean(losses[-max(len(losses) // 4, 1) :], axis=0)
     return model, {
-        "images_seen": len(losses) * settings.batch_size,
+        "images_seen": steps * settings.batch_size,
         "seconds": round(taken, 2),
-        "images_per_second": round((len(losses) - 1) * settings.batch_size / taken, 1),
+        "images_per_second": round((steps - untimed) * settings.batch_size / taken, 1),
         "generator_loss": round(float(last[0]), 4),
         "discriminator_loss": round(float(last[1]), 4),
     }

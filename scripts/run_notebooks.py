@@ -113,17 +113,20 @@ def main(arguments):
     there = {int(path.name[:2]): path for path in notebooks}
     if missing := sorted({*(arguments.only or [])} - there.keys()):
         sys.exit(f"Cannot start: there is no notebook {missing[0]}; choose from {', '.join(map(str, there))}")
-    notebooks = [path for number, path in there.items() if number in (arguments.only or there)]
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's C++ messages would fill the terminal
-    if arguments.start_over:
-        for recipe in dict.fromkeys([settings.recipe, "improved"]):  # notebook 5 trains the latter
+    notebooks = {number: path for number, path in there.items() if number in (arguments.only or there)}
+    try:
+        trained = {recipe for number, recipe in ((3, settings.recipe), (5, "improved")) if number in notebooks}
+        for recipe in trained if arguments.start_over else ():
             start_over(dataclasses.replace(settings, recipe=recipe))
+    except (ValueError, OSError) as error:
+        sys.exit(f"Cannot start: {error}")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's C++ messages would fill the terminal
     # The notebooks read their defaults from here.
     os.environ.update({f"GAN_{name.upper()}": getattr(arguments, name) for name in COMMAND_LINE})
     # Notebook 3 may archive the run's folder, so the executed notebooks are elsewhere until all of them are done.
     folder, unfinished = settings.run_folder, settings.run_folder.with_name(f"{settings.run_name}-unfinished-notebooks")
     start = time.monotonic()
-    for path in notebooks:
+    for path in notebooks.values():
         echo(f"{path.name} ...")
         try:
             run_notebook(path, unfinished)
@@ -133,15 +136,15 @@ def main(arguments):
         except DeadKernelError:
             echo("", end="\n")
             sys.exit(
-                f"{path.name} was ended: by you, or by the system because memory ran out. The same command continues "
-                "after the last whole epoch."
+                f"{path.name} was ended: by you, or by the system because memory ran out. The same command "
+                f"{'without START_OVER ' * arguments.start_over}continues after the last whole epoch."
             )
     folder.mkdir(parents=True, exist_ok=True)  # nothing is in it yet where notebook 3 is missing
     executed = folder / "notebooks"
     if not arguments.only:
         shutil.rmtree(executed, ignore_errors=True)
     executed.mkdir(exist_ok=True)
-    for path in notebooks:
+    for path in notebooks.values():
         (unfinished / path.name).replace(executed / path.name)
     shutil.rmtree(unfinished)
     echo(f"Done in {duration(time.monotonic() - start)}. Results are in {short_path(folder)}:", end="\n")

@@ -37,7 +37,7 @@ def main(arguments):
 
 
 def output_of(arguments):
-    return choose_settings(**changes_of(arguments)).output
+    return choose_settings(**{name: value for name, value in changes_of(arguments).items() if name == "output"}).output
 
 
 def describe(folder):

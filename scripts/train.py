@@ -30,7 +30,8 @@ def main(arguments):
     except (ValueError, Diverged, OSError) as error:  # DataError is a ValueError
         sys.exit(f"\nCannot train: {error}")
     except KeyboardInterrupt:
-        sys.exit("\nStopped; the same command continues after the last whole epoch.")
+        again = "the same command without START_OVER" if arguments.start_over else "the same command"
+        sys.exit(f"\nStopped; {again} continues after the last whole epoch.")
 
 
 def train(settings, *more_callbacks):

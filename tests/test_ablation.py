@@ -81,6 +81,31 @@ def test_training_stops_when_it_has_seen_enough_images(oasis_folder):
     assert measured["images_seen"] == 12
 
 
+def test_steps_that_share_a_call_are_all_counted(oasis_folder):
+    settings = choose_settings(
+        "brain", "smoke", data=oasis_folder, batch_size=4, steps_per_epoch=8, steps_per_execution=4
+    )
+    _, measured = train_for(60, data.load(settings).train.images, settings, enough_images=48)
+    assert measured["images_seen"] == 48
+    assert measured["images_per_second"] == pytest.approx(32 / measured["seconds"], rel=0.2)  # without the first call
+
+
+@pytest.mark.parametrize(("changes", "error"), [
+    ({"image_size": 48, "generator_input_dim": 6}, "generator_input_dim 8"),
+    ({"profile": "fast"}, "profile must be"),
+])  # fmt: skip
+def test_a_variant_that_cannot_be_trained_is_refused_before_the_first_is(changes, error, oasis_folder, monkeypatch):
+    monkeypatch.setattr(script, "train_variant", None)
+    with pytest.raises(ValueError, match=error):
+        run_ablation("brain", changes.pop("profile", "smoke"), oasis_folder, **changes)
+
+
+def test_a_part_with_a_misspelt_setting_is_refused_by_name(monkeypatch):
+    monkeypatch.setitem(PARTS, "small batches", {"batchsize": 32})
+    with pytest.raises(ValueError, match=r"batchsize \(did you mean batch_size\?\)"):
+        list_variants("brain", "smoke")
+
+
 def test_losses_are_means_of_the_last_quarter(oasis_folder, monkeypatch):
     settings = choose_settings("brain", "smoke", data=oasis_folder, batch_size=4)
     losses, build = [], script.build_gan

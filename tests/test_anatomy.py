@@ -1,13 +1,15 @@
 """Anatomy measured in drawn figures and in phantoms, whose true areas, lengths and numbers are known."""
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from PIL import Image
 from scipy import ndimage
 from scipy.stats import wasserstein_distance
 
-from gan_utils.anatomy import ANATOMY, distance_of_distributions, measure_anatomy
+from gan_utils.anatomy import ANATOMY, distance_of_distributions, labels, measure_anatomy
 from gan_utils.data import scale_to_unit_range
+from gan_utils.plots import plot_distributions
 from gan_utils.slices import resized
 from prepare import brain_phantom, knee_phantom
 
@@ -235,6 +237,13 @@ def test_units(experiment, draw):
         assert in_pixels.dtype == float
         np.testing.assert_allclose(in_mm[name], in_pixels * 2**one.power, rtol=0.02)
         np.testing.assert_allclose(in_percent[name], in_pixels * (100 / 128**one.power if one.power else 1))
+
+
+def test_a_data_set_without_measurements_has_none():
+    assert labels("liver") == measure_anatomy(images_of(draw_head(64)), "liver") == {}
+    figure = plot_distributions({"generated": {}, "held-out": {}}, labels("liver"))
+    assert len(figure.axes) == 1
+    plt.close(figure)
 
 
 def odd_images(size):

@@ -37,7 +37,7 @@ def train(folder, data_folder, experiment="brain", epochs=2, **changes):
     settings = choose_settings(
         experiment, "smoke", data=data_folder, batch_size=4, steps_per_epoch=2, ssim_batches=3, **changes
     )
-    splits = data.load(settings)
+    splits = dataclasses.replace(data.load(settings), test=None)  # training never looks at the test subjects
     model = GAN(*build_pair(settings), settings.updates, seed=settings.seed)
     model.compile(keras.optimizers.Adam(1e-3), keras.optimizers.Adam(1e-3))
     model.fit(
@@ -137,12 +137,6 @@ def test_metrics_of_an_epoch_are_those_of_the_validation_subjects(trained):
     values = evaluator(images)
     for name in (*NOT_EVERY_EPOCH, "swd_real"):
         assert read_history(folder)[name][1] == pytest.approx(values[name], rel=1e-3)
-
-
-def test_training_never_looks_at_the_test_subjects(oasis_folder, tmp_path):
-    settings = choose_settings("brain", "smoke", data=oasis_folder, batch_size=4)
-    splits = dataclasses.replace(data.load(settings), test=None)
-    assert training_callbacks(settings, tmp_path, splits)
 
 
 def test_real_images_are_measured_once_and_not_in_every_evaluation(trained, monkeypatch):

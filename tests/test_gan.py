@@ -677,6 +677,15 @@ def test_without_averaging_the_generator_itself_makes_the_images():
     assert gan.averaged_generator is gan.generator
 
 
+def test_a_network_that_could_not_be_loaded_again_is_refused_before_training():
+    inner = keras.Sequential(
+        [keras.Input((32, 32, 1)), keras.layers.Lambda(lambda images: 2 * images), keras.layers.Flatten()]
+    )
+    own = keras.Sequential([keras.Input((32, 32, 1)), inner, keras.layers.Dense(1)])
+    with pytest.raises(ValueError, match=r"your discriminator has a Lambda layer, .* use keras\.ops, or a layer class"):
+        build_gan(choose_settings("brain", "smoke"), discriminator=own)
+
+
 def test_translation_moves_whole_images_and_moves_black_in():
     rng = np.random.default_rng(0)
     images = rng.uniform(-0.9, 0.9, (200, 16, 16, 1)).astype(np.float32)

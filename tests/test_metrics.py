@@ -104,7 +104,7 @@ def test_real_images_are_measured_once_for_many_sets(good, held_out, training, n
     monkeypatch.setattr(evaluator_module, "distance_to_training", counted)
     assert evaluator(noise) == expected[1]
     assert [np.shares_memory(images, noise) for images in measured] == [True] * 3  # as it is, and mirrored twice
-    known = METRICS["swd"], len(noise), None
+    known = METRICS["swd"], len(noise), None, None
     evaluator.real_values[known] = {"swd_real": 123.0}  # used, not worked out anew
     assert evaluator(noise) == {**expected[1], "swd_real": 123.0}
 
@@ -491,6 +491,26 @@ def test_discriminator_gap_is_the_share_of_training_images_that_it_finds_more_re
     brightness = [images.mean(axis=(1, 2, 3)) for images in (thorough.training_sample, thorough.held_out_sample)]
     expected = (brightness[0][:, None] > brightness[1]).mean()
     assert values["discriminator_gap_real"] == pytest.approx(expected, abs=1e-3)
+
+
+def test_discriminator_gap_of_a_discriminator_that_answers_for_patches(good, held_out, training, thorough):
+    def for_patches(images):
+        """One answer for the upper half and one for the lower."""
+        halves = np.split(np.asarray(images), 2, axis=1)
+        return np.stack([half.mean(axis=(1, 2)) for half in halves], axis=1)[..., None]
+
+    evaluator = Evaluator(held_out, training, SETTINGS, 60, 32, discriminator=for_patches)
+    lower = np.concatenate([good[:, : good.shape[1] // 2], np.full_like(good[:, good.shape[1] // 2 :], -1)], axis=1)
+    found = [evaluator(images, ["discriminator_gap"])["discriminator_gap"] for images in (good, lower)]
+    assert found[1] > max(found[0], 0.95)
+
+
+def test_real_value_follows_another_discriminator(good, held_out, training, thorough):
+    evaluator = Evaluator(held_out, training, SETTINGS, 60, 32, discriminator=thorough.discriminator)
+    first = evaluator(good, ["discriminator_gap"])["discriminator_gap_real"]
+    evaluator.discriminator = lambda images: -np.asarray(thorough.discriminator(images))
+    second = evaluator(good, ["discriminator_gap"])["discriminator_gap_real"]
+    assert second == pytest.approx(1 - first, abs=1e-3)
 
 
 def test_mirrored_training_images_are_copies(training, evaluator):

@@ -136,7 +136,7 @@ def test_an_answer_depends_on_the_batch_only_where_asked_for(minibatch_std):
     assert np.isclose(alone, together, atol=1e-5) != minibatch_std
 
 
-def test_the_chessboard_of_single_pixels_is_removed_and_nothing_else():
+def test_the_chessboard_of_single_pixels_is_removed_and_neither_stripes_nor_shapes():
     rows, columns = np.indices((32, 32))
     chessboard = (-1.0) ** (rows + columns)
     stripes = (-1.0) ** rows + (-1.0) ** columns

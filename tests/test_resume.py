@@ -55,6 +55,19 @@ def settings_of(experiment, recipe, folder, output, **changes):
     )
 
 
+def test_generator_is_of_the_last_whole_epoch_also_where_a_callback_puts_older_weights_back(tmp_path):
+    settings = settings_of("brain", "baseline", make_oasis_folder(tmp_path / "slices"), tmp_path / "runs")
+    early = keras.callbacks.EarlyStopping("generator_loss", min_delta=1e9, patience=2, mode="min",
+                                          restore_best_weights=True)  # fmt: skip
+    folder = train(settings, early)
+    done = read_json(folder / "run.json")["epochs_done"]
+    model = build_gan(settings)
+    assert restore_state(model, folder) == done == 3
+    saved = keras.models.load_model(folder / "generator.keras").get_weights()
+    for weight, expected in zip(saved, model.averaged_generator.get_weights(), strict=True):
+        np.testing.assert_array_equal(weight, expected)
+
+
 def runs_in(output):
     return sorted(path.name for path in output.iterdir() if path.name[0] != ".")
 

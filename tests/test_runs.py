@@ -50,6 +50,7 @@ def output(tmp_path_factory):
 def test_runs_are_listed_with_what_they_change_and_how_they_came_out(output):
     lines = list_runs(output).stdout.splitlines()
     assert lines[0].split()[:3] == ["run", "epochs", "changed"]
+    assert list_runs(output, "--settings", f"output={output} minibatch_std=True").stdout.splitlines() == lines
     first, archived, improved = lines[1:4]
     assert first.split()[:4] == ["brain-baseline-smoke", "1", "of", "1"]
     assert " ~" in first

@@ -119,6 +119,11 @@ def test_all_notebooks_read_one_file_and_the_environment_wins(settings_file, mon
     assert choose_settings(**read_choices(seed=2)).seed == 2
 
 
+def test_a_settings_file_may_begin_with_a_byte_order_mark(settings_file):
+    settings_file.write_text('experiment = "knee"\n', encoding="utf-8-sig")  # as Windows' Notepad may write it
+    assert read_settings_file() == {"experiment": "knee"}
+
+
 def test_a_settings_file_that_is_no_toml_is_named_with_its_line(settings_file):
     settings_file.write_text("experiment = knee\n")
     with pytest.raises(ValueError, match=r"settings\.toml: .*line 1.* needs quotation marks"):

@@ -88,6 +88,12 @@ for case, (experiment, recipe, changes) in cases.items():
     loaded = generate_images(keras.models.load_model(f"{folder}/{case}.keras"), latents)
     np.testing.assert_allclose(loaded, generate_images(gan.averaged_generator, latents), atol=1e-6)
 
+own = build_gan(choose_settings("brain", "smoke", batch_size=8)).generator
+with strategies["two"].scope():
+    gan = build_gan(choose_settings("brain", "smoke", batch_size=8), generator=own)
+kinds = [layer.synchronized for layer in gan.generator.layers if isinstance(layer, keras.layers.BatchNormalization)]
+assert kinds and all(kinds), "batch normalisation of one's own network has to cover the whole batch"
+
 for name, strategy in strategies.items():
     with strategy.scope():
         gan = build_gan(choose_settings("knee", "smoke", batch_size=8))
