@@ -309,7 +309,7 @@ def plot_distributions(sets, labels):
             axis.hist(numbers, bins, weights=share, histtype="step", linestyle=style, label=each)
         axis.set_title(textwrap.fill(label, 24), fontsize=8)
         axis.tick_params(labelsize=7, left=False, labelleft=False)
-    axes.flat[0].legend(fontsize=7)
+    axes.flat[0].legend(*axes.flat[0].get_legend_handles_labels(), fontsize=7)  # none where nothing is measured
     axes.flat[0].set_ylabel("share of images", fontsize=7)
     figure.set_label(f"Histograms of {', '.join(labels.values())}, for {', '.join(sets)} images")
     return figure

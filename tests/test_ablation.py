@@ -92,7 +92,7 @@ def test_steps_that_share_a_call_are_all_counted(oasis_folder):
 
 @pytest.mark.parametrize(("changes", "error"), [
     ({"image_size": 48, "generator_input_dim": 6}, "generator_input_dim 8"),
-    ({"profile": "fast"}, "profile must be"),
+    ({"profile": "fast"}, "profile .fast. is not known"),
 ])  # fmt: skip
 def test_a_variant_that_cannot_be_trained_is_refused_before_the_first_is(changes, error, oasis_folder, monkeypatch):
     monkeypatch.setattr(script, "train_variant", None)
