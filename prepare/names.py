@@ -47,13 +47,13 @@ GLUED = re.compile(  # a contrast or visit behind a digit or a small letter: p01
     r"(?<=\d)(?=(?i:t1|t2|flair|pd|dess)w?(?![A-Za-z0-9]))|(?<=[a-z])(?=(T1|T2|FLAIR|Flair|PD|DESS)w?(?![A-Za-z0-9]))"
     r"|(?<=\d)(?=(?i:(ses|visit|scan|time|tp|mr|pre|post|bl|fu)\d*|[vtm]\d+)(?![A-Za-z0-9]))"
 )
-PATIENT = re.compile(r"(?<![A-Za-z0-9])PD[-_ ]?(?=\d)")  # with Parkinson's disease: PD_001; PD alone is proton density
+PATIENT = re.compile(r"^PD[-_ ]?(?=\d)")  # with Parkinson's disease: PD_001; PD elsewhere is proton density
 DATE = re.compile(r"(?<!\d)(19|20)\d\d[-_.][01]\d[-_.][0-3]\d(?!\d)")
 
 
 def words(name):
     """The words of a file's or folder's name, without sides, dates and ending."""
-    name = PATIENT.sub("_PD", unicodedata.normalize("NFC", name))  # macOS writes an accent as a character of its own
+    name = PATIENT.sub("PD", unicodedata.normalize("NFC", name))  # macOS writes an accent as a character of its own
     for what in (ENDING, SIDE, DATE, GLUED):
         name = what.sub("_", name)
     return re.findall(r"[^\W_]+", name)

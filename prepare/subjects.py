@@ -72,8 +72,9 @@ def tell_subjects(paths, choice=None, pictures=False):
         offers = [f"SUBJECTS={what} ({listed(sorted(them))})" for what, them in given.items()]
         raise DataError(
             f"Whose are these {'pictures' if pictures else 'volumes'}? {seen} One subject must not be in two splits: "
-            "nothing is guessed. Give each subject a folder of their own, named after them, or say "
-            f"{', '.join(offers)} or SUBJECTS=each-file ({counted(len(places), 'subject')}): with the last, splits by "
+            "nothing is guessed. Give each subject a folder of their own, named after them (folders such as site1 or "
+            f"visit3 name nobody), or say {', '.join(offers)} or "
+            f"SUBJECTS=each-file ({counted(len(places), 'subject')}): with the last, splits by "
             "subject are impossible where two files show one."
         )
     how = {"by published form": published, "by folder": by_folder, "by name": by_name}

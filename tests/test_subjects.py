@@ -237,7 +237,7 @@ def test_any_path_has_one_subject_or_is_refused(names):
 
 @pytest.mark.parametrize(("path", "contrast"), [
     ("sub-01/anat/sub-01_ses-2_T1w.nii.gz", "T1"), ("sub-01/func/sub-01_task-rest_bold.nii.gz", "BOLD"),
-    ("sub-01_UNIT1.nii", "T1"), ("sub-01_inv-1_MP2RAGE.nii", "MP2RAGE"), ("PD_001.nii", None), ("p01_PD.nii", "PD"),
+    ("sub-01_UNIT1.nii", "T1"), ("sub-01_inv-1_MP2RAGE.nii", "MP2RAGE"), ("PD_001.nii", None), ("p01_PD_2.nii", "PD"),
     ("sub-01_acq-x_T2starw.nii", "T2starw"), ("p01_T2_FLAIR.nii", "FLAIR"), ("p01_FLAIR_T2.nii", "FLAIR"),
     ("flair/p01.nii", "FLAIR"), ("t1/p01_T2.nii", "T2"), ("p01_t1ce.nii", "T1ce"), ("p01_mprage.nii", "T1"),
     ("OAS1_0001_MR1_mpr-1_anon.hdr", "T1"), ("00335511_SAG_3D_DESS_WE_RIGHT.nii", "DESS"), ("anna.nii", None),
