@@ -19,6 +19,7 @@ import keras
 import tensorflow as tf
 
 from gan_utils import PROJECT_FOLDER, counted
+from gan_utils.networks import layers_of
 
 BFLOAT16_FROM = 128  # pixels; at 64 it gains little
 
@@ -170,6 +171,9 @@ def share_batches(model, devices):
         optimizer.apply(tape.gradient(loss, weights, output_gradients=share), weights)
 
     model.sample_latents, model.descend = sample_latents, descend
+    for layer in [*layers_of(model.generator), *layers_of(model.discriminator)]:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.synchronized = True  # over the whole batch
 
 
 # ---- faster kernels ----------------------------------------------------------------------------------------

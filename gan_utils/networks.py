@@ -112,13 +112,13 @@ def build_brain_generator(
     doubling = {"kernel_size": kernel_size, "strides": 2, "padding": "same", **weights}
     latents = keras.Input((latent_dim,), name="latents")
     x = layers.Dense(generator_input_dim**2 * 4 * filters, **weights)(latents)
-    x = batch_normalization()(x)
+    x = layers.BatchNormalization()(x)
     x = layers.LeakyReLU(negative_slope=0.3)(x)
     x = layers.Reshape((generator_input_dim, generator_input_dim, 4 * filters))(x)
     hidden = [2 * filters] * (doublings - 2) + [filters] * (doublings > 1)  # the last doubling makes the image
     for channels in hidden:
         x = layers.Conv2DTranspose(channels, **doubling)(x)
-        x = batch_normalization()(x)
+        x = layers.BatchNormalization()(x)
         x = layers.LeakyReLU(negative_slope=0.3)(x)
     images = layers.Conv2DTranspose(1, **doubling, activation="tanh", name="images", dtype="float32")(x)
     return keras.Model(latents, images, name="generator")
@@ -191,12 +191,12 @@ def build_dcgan_generator(
     widest, *narrower = channels_from_image(doublings, filters)[::-1]
     latents = keras.Input((latent_dim,), name="latents")
     x = layers.Dense(generator_input_dim**2 * widest, use_bias=False, **weights)(latents)
-    x = batch_normalization()(x)  # before the reshape, so that numbers vary over the batch
+    x = layers.BatchNormalization()(x)  # before the reshape, so that numbers vary over the batch
     x = layers.LeakyReLU(negative_slope=0.2)(x)
     x = layers.Reshape((generator_input_dim, generator_input_dim, widest))(x)
     for channels in narrower:
         x = layers.Conv2DTranspose(channels, use_bias=False, **doubling)(x)
-        x = layers.LeakyReLU(negative_slope=0.2)(batch_normalization()(x))
+        x = layers.LeakyReLU(negative_slope=0.2)(layers.BatchNormalization()(x))
     x = without_chessboard(layers.Conv2DTranspose(1, dtype="float32", **doubling)(x))
     images = layers.Activation("tanh", name="images", dtype="float32")(x)
     return keras.Model(latents, images, name="generator")
@@ -232,14 +232,17 @@ def build_dcgan_discriminator(image_size=64, filters=32, kernel_size=4, minibatc
     return keras.Model(images, logits, name="discriminator")
 
 
+def layers_of(network):
+    """All layers, also those of networks within the network."""
+    for layer in network.layers:
+        yield layer
+        if isinstance(layer, keras.Model):
+            yield from layers_of(layer)
+
+
 def initializer(name):
     """What Keras calls one of INITIAL_WEIGHTS."""
     return keras.initializers.RandomNormal(stddev=0.02) if name == "normal" else name
-
-
-def batch_normalization():
-    """A layer that normalises over the whole batch, also where several devices share it."""
-    return layers.BatchNormalization(synchronized=tf.distribute.get_strategy().num_replicas_in_sync > 1)
 
 
 def channels_from_image(layer_count, filters):

@@ -13,10 +13,10 @@ from contextlib import contextmanager
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from gan_utils import DataError, atomic_write, short_path
 from gan_utils.data import how_to_scale
+from gan_utils.networks import layers_of
 
 NETWORKS, LOSSES = ("generator", "discriminator"), ("generator_loss", "discriminator_loss")
 OPTIMIZERS = ("generator_optimizer", "discriminator_optimizer")
@@ -118,19 +118,8 @@ def copied(network, kind, image_size):
             f"your {kind} has a Lambda layer, which cannot be loaded again: use keras.ops, or a layer class"
         )
     copy = keras.models.clone_model(network)
-    for layer in layers_of(copy):
-        if isinstance(layer, keras.layers.BatchNormalization):  # as `networks.batch_normalization` makes it
-            layer.synchronized = tf.distribute.get_strategy().num_replicas_in_sync > 1
     copy.set_weights(network.get_weights())
     return copy
-
-
-def layers_of(network):
-    """All layers, also those of networks within the network."""
-    for layer in network.layers:
-        yield layer
-        if isinstance(layer, keras.Model):
-            yield from layers_of(layer)
 
 
 def with_range_checked(x):
